@@ -1,0 +1,153 @@
+"""K1: concurrent writes share one transaction; each item is judged alone.
+
+Callers submit items under a key (the program). While a batch of that key is under way, others gather; when a lane is
+free it takes what has gathered, up to `items_max`. So a lone caller waits for nobody, and a thousand callers share one
+commit. There is no timer and nothing to tune.
+
+Promises: an item that was accepted into the queue is answered (no lost wake-up); a full queue refuses at once with
+QUEUE_FULL; a caller that goes away before its batch starts is dropped from it, later its answer is; a batch that
+breaks is halved and run again until the one item at fault stands alone and fails alone.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from services.kernel import errors, ids, logs, metrics
+
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
+
+# A transaction of this size pays the commit well and still answers within a tenth of a second.
+ITEMS_MAX = 1000
+# What may wait in one process: some seconds of work, so that callers are refused before they time out.
+QUEUED_MAX = 20_000
+# Two batches of one key overlap the thinking of one with the writing of the other; more fight for the same rows.
+LANES_PER_KEY = 2
+# Batches in one process over all keys; below the size of the connection pool.
+LANES_MAX = 8
+
+
+@dataclass(slots=True)
+class _Submission(Generic[Item, Outcome]):
+    items: Sequence[Item]
+    future: "asyncio.Future[list[Outcome | errors.DomainError]]"
+
+
+class Batcher(Generic[Item, Outcome]):
+    """Combines submissions into batches and runs them.
+
+    `run(key, items)` writes the items in one transaction and gives one outcome each, in order. It raises a DomainError
+    where the whole batch failed for a reason that all callers share (the database is away); any other exception means
+    that an item is poisoned.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        run: Callable[[str, list[Item]], Awaitable[list[Outcome]]],
+        *,
+        items_max: int = ITEMS_MAX,
+        queued_max: int = QUEUED_MAX,
+    ) -> None:
+        self._name = name
+        self._run = run
+        self._items_max = items_max
+        self._queued_max = queued_max
+        self._queues: dict[str, deque[_Submission[Item, Outcome]]] = {}
+        self._lanes: dict[str, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._slots = asyncio.Semaphore(LANES_MAX)
+        self._queued = 0
+        self._closed = False
+
+    async def submit(self, key: str, items: Sequence[Item]) -> list[Outcome | errors.DomainError]:
+        """Waits for the outcomes of the items, in order; a poisoned item's outcome is its DomainError.
+
+        Raises QUEUE_FULL, DRAINING, and the DomainError of a batch that failed as a whole.
+        """
+        assert 0 < len(items) <= self._items_max, "A submission is one batch at most."
+        if self._closed:
+            raise errors.draining()
+        if self._queued + len(items) > self._queued_max:
+            raise errors.queue_full(self._queued_max)
+        submission: _Submission[Item, Outcome] = _Submission(items, asyncio.get_running_loop().create_future())
+        queue = self._queues.setdefault(key, deque())
+        queue.append(submission)
+        self._count(len(items))
+        if self._lanes.get(key, 0) < LANES_PER_KEY:
+            self._lanes[key] = self._lanes.get(key, 0) + 1
+            task = asyncio.create_task(self._drain(key, queue), name=f"batch-{self._name}-{key}")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return await submission.future
+
+    async def close(self) -> None:
+        """Takes nothing new and waits for all that is under way."""
+        self._closed = True
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _drain(self, key: str, queue: deque[_Submission[Item, Outcome]]) -> None:
+        """Runs batches of one key until none waits. Between the last look and the end nothing is awaited."""
+        while queue:
+            async with self._slots:
+                batch = self._take(queue)
+                if batch:
+                    await self._settle(key, batch)
+        self._lanes[key] -= 1
+        if not self._lanes[key]:
+            del self._lanes[key]
+            del self._queues[key]
+
+    def _take(self, queue: deque[_Submission[Item, Outcome]]) -> list[_Submission[Item, Outcome]]:
+        batch: list[_Submission[Item, Outcome]] = []
+        room = self._items_max
+        while queue and len(queue[0].items) <= room:
+            submission = queue.popleft()
+            self._count(-len(submission.items))
+            if not submission.future.cancelled():
+                batch.append(submission)
+                room -= len(submission.items)
+        return batch
+
+    async def _settle(self, key: str, batch: list[_Submission[Item, Outcome]]) -> None:
+        items = [item for submission in batch for item in submission.items]
+        metrics.BATCH_ITEMS.labels(self._name).observe(len(items))
+        try:
+            outcomes = await self._run_or_split(key, items)
+        except errors.DomainError as error:
+            for submission in batch:
+                if not submission.future.done():
+                    submission.future.set_exception(error)
+            return
+        start = 0
+        for submission in batch:
+            end = start + len(submission.items)
+            if not submission.future.done():
+                submission.future.set_result(outcomes[start:end])
+            start = end
+
+    async def _run_or_split(self, key: str, items: list[Item]) -> list[Outcome | errors.DomainError]:
+        try:
+            outcomes = await self._run(key, items)
+        except errors.DomainError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever broke it, the neighbours of the broken item go on
+            metrics.BATCH_RETRIES.labels(self._name, type(error).__name__).inc()
+            if len(items) == 1:
+                correlation_id = str(ids.new_id())
+                logs.get_logger().exception("batch_item_poisoned", batcher=self._name, fault_id=correlation_id)
+                return [errors.invariant_broken(correlation_id)]
+            logs.get_logger().warning("batch_split", batcher=self._name, items=len(items), error=type(error).__name__)
+            middle = len(items) // 2
+            first = await self._run_or_split(key, items[:middle])
+            return first + await self._run_or_split(key, items[middle:])
+        assert len(outcomes) == len(items), "Each item has one outcome."
+        return list(outcomes)
+
+    def _count(self, change: int) -> None:
+        self._queued += change
+        metrics.BATCH_QUEUE_ITEMS.labels(self._name).set(self._queued)

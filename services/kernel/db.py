@@ -1,0 +1,143 @@
+"""PostgreSQL: pools, transactions that are retried where that is safe, and queries kept in `.sql` files.
+
+Only the kernel and each service's `store` know the driver. Whatever goes wrong between us and the database becomes
+`DEPENDENCY_UNAVAILABLE`; what the database refuses by constraint, the store translates.
+"""
+
+import asyncio
+import random
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import asyncpg
+import orjson
+
+from services.kernel import errors, logs
+
+# Quoted, since the driver's classes take a parameter for the checker only.
+Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+Result = TypeVar("Result")
+
+POOL_SIZE_MAX = 16
+ACQUIRE_TIMEOUT_S = 10.0
+COMMAND_TIMEOUT_S = 30.0
+CONNECT_TIMEOUT_S = 5.0
+# Waiting longer for one wallet than this means that something is stuck; the caller retries under the same id.
+LOCK_TIMEOUT = "5s"
+ATTEMPTS_MAX = 6
+BACKOFF_BASE_S = 0.01
+
+# A transaction that ended so had no effect and may be run again from its start.
+TRANSIENT = (
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.UniqueViolationError,
+    asyncpg.ForeignKeyViolationError,
+)
+# The database is away, going away or out of something; nobody knows whether a commit in flight happened.
+UNAVAILABLE = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.PostgresIOError,
+    ConnectionError,
+    TimeoutError,
+    OSError,
+)
+
+HEADER = re.compile(r"^-- (?P<name>[a-z_0-9]+) --\n-- (?P<sentence>.+)\n", re.MULTILINE)
+
+
+class Queries:
+    """Named queries of one service, by name; each has one sentence that says what it does."""
+
+    def __init__(self, path: Path) -> None:
+        text = path.read_text()
+        headers = list(HEADER.finditer(text))
+        ends = [header.start() for header in headers[1:]] + [len(text)]
+        self._sql = {
+            header["name"]: text[header.end() : end].strip() for header, end in zip(headers, ends, strict=True)
+        }
+        assert len(self._sql) == len(headers), f"{path} has two queries of one name."
+
+    def __getitem__(self, name: str) -> str:
+        """Gives the text of a query."""
+        return self._sql[name]
+
+    def names(self) -> list[str]:
+        """Lists the names."""
+        return list(self._sql)
+
+
+async def create_pool(dsn: str, *, service: str, size_max: int = POOL_SIZE_MAX) -> Pool:
+    """Opens a pool; connections are made when they are first needed. Raises DEPENDENCY_UNAVAILABLE."""
+    try:
+        return await asyncpg.create_pool(
+            dsn,
+            min_size=1,
+            max_size=size_max,
+            timeout=CONNECT_TIMEOUT_S,
+            command_timeout=COMMAND_TIMEOUT_S,
+            max_inactive_connection_lifetime=300,
+            init=_prepare_connection,
+            server_settings={
+                "application_name": service,
+                "timezone": "UTC",
+                "lock_timeout": LOCK_TIMEOUT,
+                "jit": "off",
+            },
+        )
+    except UNAVAILABLE as error:
+        logs.get_logger().warning("database_unavailable", error=type(error).__name__)
+        raise errors.dependency_unavailable("database") from error
+
+
+async def _prepare_connection(connection: Connection) -> None:
+    await connection.set_type_codec(
+        "jsonb", schema="pg_catalog", encoder=_dump_json, decoder=orjson.loads, format="text"
+    )
+
+
+def _dump_json(value: Any) -> str:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+
+
+async def transaction(pool: Pool, work: Callable[[Connection], Awaitable[Result]]) -> Result:
+    """Runs `work` in one transaction and commits it; runs it again from its start where the database asks for that.
+
+    A unique violation is retried too: two transactions made the same thing, and the second try sees the first's.
+    `work` must therefore have no effect but through its connection. Raises DEPENDENCY_UNAVAILABLE.
+    """
+    for attempt in range(1, ATTEMPTS_MAX + 1):
+        try:
+            async with pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection, connection.transaction():
+                return await work(connection)
+        except TRANSIENT as error:
+            if attempt == ATTEMPTS_MAX:
+                raise
+            logs.get_logger().info("transaction_retried", attempt=attempt, cause=type(error).__name__)
+            await asyncio.sleep(random.uniform(0, BACKOFF_BASE_S * 2**attempt))
+        except UNAVAILABLE as error:
+            logs.get_logger().warning("database_unavailable", error=type(error).__name__)
+            raise errors.dependency_unavailable("database") from error
+    raise AssertionError("The last attempt returns or raises.")
+
+
+async def read(pool: Pool, work: Callable[[Connection], Awaitable[Result]]) -> Result:
+    """Runs `work` in one read-only transaction that sees one instant. Raises DEPENDENCY_UNAVAILABLE."""
+    try:
+        async with (
+            pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            return await work(connection)
+    except UNAVAILABLE as error:
+        logs.get_logger().warning("database_unavailable", error=type(error).__name__)
+        raise errors.dependency_unavailable("database") from error

@@ -1,0 +1,345 @@
+"""K3: what a service did, gapless and in commit order, followed from any position exactly once.
+
+Publishing: `append` writes events in the transaction that made them true. Their positions come from one head row per
+(program, partition), locked last and in order, so that position order is commit order and a reader can never pass a
+transaction that has yet to commit.
+
+Following: a `Follower` keeps its cursors in its own database and moves them in the transaction of what it did about
+the events. An event that breaks its handler is tried alone, then set aside as a dead letter; its neighbours go on.
+"""
+
+import asyncio
+import uuid
+import zlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from services.kernel import checks, db, errors, ids, logs, metrics
+
+QUERIES = db.Queries(Path(__file__).parent / "sql" / "feed.sql")
+
+PARTITIONS_MAX = 64
+READ_MAX = 1000
+# How long a call for heads waits for news before it answers that there are none.
+WAIT_S = 5.0
+RETRY_S = 1.0
+# How often the heads are looked at while somebody waits: the latency that polling adds.
+POLL_S = 0.05
+EVENT_ATTEMPTS_MAX = 3
+PARTITIONS_AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """An event to publish: whose it is, its message type by full name, and its serialised message."""
+
+    member_id: str
+    type: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """An event as it was published."""
+
+    program_id: str
+    partition: int
+    position: int
+    event_id: uuid.UUID
+    member_id: str
+    type: str
+    payload: bytes
+    posted_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """How far one partition of one program reaches."""
+
+    program_id: str
+    partition: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some events, and the position up to which nothing else is to be seen."""
+
+    events: list[Incoming]
+    through_position: int
+
+
+class Source(Protocol):
+    """A feed to follow, wherever it is."""
+
+    def list_heads(self, wait_s: float) -> Awaitable[list[Head]]:
+        """Tells the heads, after waiting for news for at most `wait_s`."""
+        ...
+
+    def read(self, program_id: str, partition: int, after_position: int) -> Awaitable[Page]:
+        """Reads at most `READ_MAX` events behind a position."""
+        ...
+
+
+def partition_of(member_id: str, partitions: int) -> int:
+    """Gives the partition of a member: the same for ever as long as their number is."""
+    return zlib.crc32(member_id.encode()) % partitions
+
+
+async def append(connection: db.Connection, program_id: str, now: datetime, events: Sequence[Outgoing]) -> None:
+    """Publishes events with the caller's transaction. Call it last: it locks heads that every writer needs."""
+    if not events:
+        return
+    partitions = await connection.fetchval(QUERIES["count_partitions"], program_id)
+    if not partitions:
+        await connection.execute(QUERIES["create_head"], program_id)
+        partitions = await connection.fetchval(QUERIES["count_partitions"], program_id)
+    placed = [partition_of(event.member_id, partitions) for event in events]
+    touched = sorted(set(placed))
+    rows = await connection.fetch(
+        QUERIES["advance_heads"], program_id, touched, [placed.count(partition) for partition in touched]
+    )
+    next_position = {row["partition"]: row["first_position"] for row in rows}
+    assert len(next_position) == len(touched), "Every partition of a program has a head."
+    positions = []
+    for partition in placed:
+        positions.append(next_position[partition])
+        next_position[partition] += 1
+    await connection.execute(
+        QUERIES["insert_events"],
+        program_id,
+        now,
+        placed,
+        positions,
+        [ids.new_id() for _ in events],
+        [event.member_id for event in events],
+        [event.type for event in events],
+        [event.payload for event in events],
+    )
+
+
+async def read_heads(connection: db.Connection) -> list[Head]:
+    """Tells the heads of every program."""
+    rows = await connection.fetch(QUERIES["list_heads"])
+    return [Head(**dict(row)) for row in rows]
+
+
+async def read_events(
+    connection: db.Connection,
+    program_id: str,
+    partition: int,
+    after_position: int,
+    *,
+    limit: int = READ_MAX,
+    types: Sequence[str] = (),
+) -> Page:
+    """Reads what stands behind a position; skipped types still move `through_position`."""
+    head = await connection.fetchval(QUERIES["get_head"], program_id, partition) or 0
+    through = min(head, after_position + limit)
+    if through <= after_position:
+        return Page([], after_position)
+    rows = await connection.fetch(
+        QUERIES["read_events"], program_id, partition, after_position, through, list(types) or None
+    )
+    assert types or len(rows) == through - after_position, "A feed has no gaps."
+    return Page([Incoming(**dict(row)) for row in rows], through)
+
+
+class HeadWatch:
+    """Lets any number of callers wait for news with one poll between them."""
+
+    def __init__(self, pool: db.Pool) -> None:
+        self._pool = pool
+        self._heads: list[Head] = []
+        self._task: asyncio.Task[list[Head]] | None = None
+
+    async def wait(self, wait_s: float) -> list[Head]:
+        """Tells the heads at once where `wait_s` is 0, else as soon as they differ from what is now, or time is up."""
+        first = await db.read(self._pool, read_heads)
+        deadline = asyncio.get_running_loop().time() + wait_s
+        while (left := deadline - asyncio.get_running_loop().time()) > 0:
+            await asyncio.sleep(min(POLL_S, left))
+            heads = await self._poll()
+            if heads != first:
+                return heads
+        return first
+
+    async def _poll(self) -> list[Head]:
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(db.read(self._pool, read_heads))
+        return await asyncio.shield(self._task)
+
+
+Handler = Callable[[db.Connection, str, list[Incoming]], Awaitable[None]]
+
+
+class Follower:
+    """Follows one feed: reads what is new and calls the handler in the transaction that moves the cursor.
+
+    `handler(connection, program_id, events)` must have no effect but through the connection. Several replicas may run
+    the same follower: each cursor is locked by the one that works it.
+    """
+
+    def __init__(self, name: str, *, source: Source, pool: db.Pool, handler: Handler) -> None:
+        self._name = name
+        self._source = source
+        self._pool = pool
+        self._handler = handler
+        self._failures: dict[tuple[str, int, int], int] = {}
+
+    async def run(self) -> None:
+        """Follows until it is cancelled; goes on by itself after any failure."""
+        behind = True
+        while True:
+            try:
+                heads = await self._source.list_heads(0 if behind else WAIT_S)
+                behind = await self.catch_up(heads)
+            except Exception as error:  # noqa: BLE001 - the follower: it never stops following
+                expected = isinstance(error, errors.DomainError)
+                log = logs.get_logger().warning if expected else logs.get_logger().exception
+                log("follower_failed", follower=self._name, error=str(error))
+                await asyncio.sleep(RETRY_S)
+
+    async def catch_up(self, heads: Sequence[Head]) -> bool:
+        """Works one page of each partition that is behind its head, and tells whether any was."""
+        cursors = await db.read(self._pool, self._read_cursors)
+        behind = [head for head in heads if head.position > cursors.get((head.program_id, head.partition), 0)]
+        for head in heads:
+            lag = max(0, head.position - cursors.get((head.program_id, head.partition), 0))
+            metrics.FEED_LAG_EVENTS.labels(self._name, f"{head.program_id}/{head.partition}").set(lag)
+        slots = asyncio.Semaphore(PARTITIONS_AT_ONCE)
+
+        async def advance(head: Head) -> bool:
+            async with slots:
+                return await self._advance(head)
+
+        moved = await asyncio.gather(*(advance(head) for head in behind))
+        return any(moved)
+
+    async def _read_cursors(self, connection: db.Connection) -> dict[tuple[str, int], int]:
+        rows = await connection.fetch(QUERIES["list_cursors"], self._name)
+        return {(row["program_id"], row["partition"]): row["position"] for row in rows}
+
+    async def _advance(self, head: Head) -> bool:
+        try:
+            return await db.transaction(self._pool, lambda connection: self._work_page(connection, head))
+        except errors.DomainError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the follower: one bad event never stops the others
+            logs.get_logger().warning("feed_page_failed", follower=self._name, error=str(error))
+            return await self._advance_one_by_one(head)
+
+    async def _work_page(self, connection: db.Connection, head: Head) -> bool:
+        position = await self._lock_cursor(connection, head)
+        if position is None:
+            return False
+        page = await self._source.read(head.program_id, head.partition, position)
+        if page.through_position == position:
+            return False
+        if page.events:
+            await self._handler(connection, head.program_id, page.events)
+        await self._move_cursor(connection, head, page.through_position)
+        return True
+
+    async def _advance_one_by_one(self, head: Head) -> bool:
+        """Works the page that failed event by event, up to the first that fails; gives up on it in the end."""
+        position = (await db.read(self._pool, self._read_cursors)).get((head.program_id, head.partition), 0)
+        page = await self._source.read(head.program_id, head.partition, position)
+        for event in page.events:
+            try:
+                await db.transaction(self._pool, lambda connection, e=event: self._work_event(connection, head, e))  # type: ignore[misc]
+            except errors.DomainError:
+                raise
+            except Exception as error:  # noqa: BLE001 - the follower, as above
+                key = (head.program_id, head.partition, event.position)
+                self._failures[key] = self._failures.get(key, 0) + 1
+                logs.get_logger().exception("feed_event_failed", follower=self._name, position=event.position)
+                if self._failures[key] < EVENT_ATTEMPTS_MAX:
+                    await asyncio.sleep(RETRY_S)
+                    return True
+                message = f"{error!r}"[:1000]
+                await db.transaction(self._pool, lambda c, e=event, m=message: self._set_aside(c, head, e, m))  # type: ignore[misc]
+                del self._failures[key]
+        return bool(page.events)
+
+    async def _work_event(self, connection: db.Connection, head: Head, event: Incoming) -> None:
+        position = await self._lock_cursor(connection, head)
+        if position is None or position >= event.position:
+            return  # Another replica is there already.
+        await self._handler(connection, head.program_id, [event])
+        await self._move_cursor(connection, head, event.position)
+
+    async def _set_aside(self, connection: db.Connection, head: Head, event: Incoming, error: str) -> None:
+        position = await self._lock_cursor(connection, head)
+        if position is None or position >= event.position:
+            return
+        await connection.execute(
+            QUERIES["insert_dead_letter"],
+            event.program_id,
+            self._name,
+            event.partition,
+            event.position,
+            event.event_id,
+            event.member_id,
+            event.type,
+            event.payload,
+            event.posted_at,
+            error,
+        )
+        await self._move_cursor(connection, head, event.position)
+
+    async def replay_dead_letters(self, program_id: str) -> int:
+        """Works the dead letters of a program once more; tells how many are done. One that fails again stays."""
+        rows = await db.read(self._pool, lambda c: c.fetch(QUERIES["list_dead_letters"], program_id, self._name))
+        done = 0
+        for row in rows:
+            event = Incoming(**dict(row))
+            try:
+                await db.transaction(self._pool, lambda c, e=event: self._replay(c, e))  # type: ignore[misc]
+                done += 1
+            except Exception:  # noqa: BLE001 - the follower: it stays where it is, with its error in the log
+                logs.get_logger().exception("dead_letter_failed", follower=self._name, position=event.position)
+        return done
+
+    async def _replay(self, connection: db.Connection, event: Incoming) -> None:
+        await self._handler(connection, event.program_id, [event])
+        await connection.execute(
+            QUERIES["delete_dead_letter"], event.program_id, self._name, event.partition, event.position
+        )
+
+    async def _lock_cursor(self, connection: db.Connection, head: Head) -> int | None:
+        await connection.execute(QUERIES["create_cursor"], head.program_id, self._name, head.partition)
+        position = await connection.fetchval(QUERIES["lock_cursor"], head.program_id, self._name, head.partition)
+        assert position is None or isinstance(position, int)
+        return position
+
+    async def _move_cursor(self, connection: db.Connection, head: Head, position: int) -> None:
+        await connection.execute(QUERIES["move_cursor"], head.program_id, self._name, head.partition, position)
+
+
+async def check(connection: db.Connection) -> list[checks.CheckRow]:
+    """Replays this service's own feed against its heads: no gap, none beyond, each position once."""
+    rows = await connection.fetch(QUERIES["check_heads"])
+    problems = [
+        f"{row['program_id']}/{row['partition']}: head {row['position']}, but {row['count']} events up to {row['last']}"
+        for row in rows
+        if not row["position"] == row["count"] == row["last"]
+    ]
+    dead = await connection.fetch(QUERIES["count_dead_letters"])
+    problems_dead = tuple(f"{row['follower']}: {row['count']} dead letters of {row['program_id']}" for row in dead)
+    return [
+        checks.CheckRow("feed without gaps", sum(row["count"] for row in rows), tuple(problems)),
+        checks.CheckRow("feed dead letters", sum(row["count"] for row in dead), problems_dead),
+    ]
+
+
+async def cursors(connection: db.Connection) -> dict[str, dict[tuple[str, int], int]]:
+    """Tells where each follower of this database stands: by follower, then by program and partition."""
+    rows = await connection.fetch(QUERIES["list_all_cursors"])
+    found: dict[str, dict[tuple[str, int], int]] = {}
+    for row in rows:
+        found.setdefault(row["follower"], {})[row["program_id"], row["partition"]] = row["position"]
+    return found

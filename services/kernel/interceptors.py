@@ -1,0 +1,229 @@
+"""What happens around every call of every service, once, here.
+
+In this order: correlation id, draining, credential, scope, program, fields, deadline, the handler; then refusals
+become a `google.rpc.Status` with an `ErrorInfo`, the canonical line is logged and the duration measured. Handlers
+raise `DomainError` and never touch the context.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import grpc
+import structlog
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+from plaudit.type.v1 import options_pb2
+
+from services.kernel import calls, errors, fields, ids, logs, metrics
+from services.kernel.tokens import ANY_PROGRAM, Caller
+
+# A call without a deadline of its own gets this one; a longer one is cut to it.
+DEADLINE_MAX_S = 30.0
+# Health and reflection answer without a credential: probes and tools come before there is one.
+OPEN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.")
+
+# Quoted, since grpc's class takes parameters for the checker only.
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
+Authenticate = Callable[[str], Awaitable[Caller]]
+
+
+@dataclass
+class Drain:
+    """Says whether the server still takes calls."""
+
+    draining: bool = False
+
+
+@dataclass
+class Guard(grpc.aio.ServerInterceptor):
+    """Wraps every handler of a server. `authenticate` turns a bearer credential into a caller."""
+
+    methods: dict[str, MethodDescriptor]
+    authenticate: Authenticate
+    drain: Drain
+    _wrapped: dict[str, Handler] = field(default_factory=dict)
+
+    async def intercept_service(
+        self,
+        continuation: Continuation,
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> "Handler | None":
+        """Gives the wrapped handler of a method; it is made once."""
+        name = handler_call_details.method
+        wrapped = self._wrapped.get(name)
+        if wrapped is None:
+            handler = await continuation(handler_call_details)
+            if handler is None or name.startswith(OPEN_SERVICES):
+                return handler
+            wrapped = self._wrap(name, handler)
+            self._wrapped[name] = wrapped
+        return wrapped
+
+    def _wrap(self, name: str, handler: Handler) -> Handler:
+        method = self.methods[name]
+        scope = method.GetOptions().Extensions[options_pb2.required_scope]
+        assert scope, f"{name} names no scope."
+
+        async def unary(request: Message, context: Any) -> Any:
+            assert handler.unary_unary is not None
+            async with _Observed(self, name, scope, context) as observed:
+                await observed.admit(request)
+                async with asyncio.timeout(_time_left_s(context)):
+                    return await handler.unary_unary(request, context)
+
+        async def stream(request: Message, context: Any) -> AsyncIterator[Any]:
+            assert handler.unary_stream is not None
+            async with _Observed(self, name, scope, context) as observed:
+                await observed.admit(request)
+                async with asyncio.timeout(_time_left_s(context)):
+                    responses: Any = handler.unary_stream(request, context)
+                    async for response in responses:
+                        yield response
+
+        make = (
+            grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler
+        )
+        return make(
+            stream if handler.response_streaming else unary,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+
+class _Observed:
+    """Surrounds one call: admits it, and on the way out maps what was raised, logs and measures."""
+
+    def __init__(self, guard: Guard, name: str, scope: str, context: Any) -> None:
+        self._guard = guard
+        self._name = name
+        self._scope = scope
+        self._context = context
+        self._metadata = dict(context.invocation_metadata() or ())
+        given = str(self._metadata.get(calls.CORRELATION_HEADER, ""))
+        self._correlation_id = given[: calls.CORRELATION_LENGTH_MAX] or str(ids.new_id())
+        self._program = ""
+        self._started = time.perf_counter()
+
+    async def __aenter__(self) -> "_Observed":
+        structlog.contextvars.bind_contextvars(correlation_id=self._correlation_id)
+        return self
+
+    async def admit(self, request: Message) -> None:
+        """Raises the first reason why the call may not go on."""
+        if self._guard.drain.draining:
+            raise errors.draining()
+        kind, _, credential = str(self._metadata.get("authorization", "")).partition(" ")
+        if kind.lower() != "bearer" or not credential:
+            raise errors.credential_invalid("Send the credential as metadata: authorization: Bearer <credential>.")
+        caller = await self._guard.authenticate(credential)
+        caller.requires(self._scope)
+        self._program = caller.program_id
+        if caller.program_id == ANY_PROGRAM:
+            self._program = str(self._metadata.get(calls.PROGRAM_HEADER, ""))
+        calls.CURRENT.set(calls.Call(caller, self._program, self._correlation_id))
+        fields.clear_output_only(request)
+        violations = fields.violations(request)
+        if violations:
+            raise errors.field_invalid(*violations)
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: Any) -> None:
+        if isinstance(error, TimeoutError):
+            error = errors.deadline_exceeded()
+        code, reason = "OK", ""
+        if isinstance(error, errors.DomainError):
+            code, reason = error.code.value, error.reason
+        elif isinstance(error, (asyncio.CancelledError, GeneratorExit)):
+            code = "CANCELLED"
+        elif error is not None:
+            logs.get_logger().error("rpc_failed", method=self._name, exc_info=error)
+            error = errors.invariant_broken(self._correlation_id)
+            code, reason = error.code.value, error.reason
+        self._finish(code, reason)
+        if isinstance(error, errors.DomainError):
+            await self._context.abort_with_status(rpc_status.to_status(to_status(error)))
+
+    def _finish(self, code: str, reason: str) -> None:
+        duration_s = time.perf_counter() - self._started
+        metrics.RPC_SECONDS.labels(self._name, code).observe(duration_s)
+        logs.get_logger().info(
+            "rpc",
+            method=self._name,
+            program=self._program,
+            code=code,
+            reason=reason,
+            duration_ms=round(duration_s * 1000, 1),
+        )
+
+
+def _time_left_s(context: Any) -> float:
+    left = context.time_remaining()
+    return DEADLINE_MAX_S if left is None else min(left, DEADLINE_MAX_S)
+
+
+def to_status(error: errors.DomainError) -> status_pb2.Status:
+    """Says a refusal in the words of AIP-193: one ErrorInfo, and BadRequest or RetryInfo where they fit."""
+    details: list[Message] = [
+        error_details_pb2.ErrorInfo(reason=error.reason, domain=error.domain, metadata=dict(error.metadata))
+    ]
+    if error.violations:
+        field_violation = error_details_pb2.BadRequest.FieldViolation
+        details.append(
+            error_details_pb2.BadRequest(
+                field_violations=[field_violation(field=v.field, description=v.message) for v in error.violations]
+            )
+        )
+    if error.retry_after_s is not None:
+        delay = duration_pb2.Duration()
+        delay.FromMilliseconds(int(error.retry_after_s * 1000))
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    packed = []
+    for detail in details:
+        holder = any_pb2.Any()
+        holder.Pack(detail)
+        packed.append(holder)
+    return status_pb2.Status(code=code_pb2.Code.Value(error.code.value), message=error.message, details=packed)
+
+
+def from_error(error: grpc.aio.AioRpcError, *, dependency: str) -> errors.DomainError:
+    """Turns the error of a call to another service back into the refusal that it was.
+
+    What carries no ErrorInfo (the connection broke, the server is gone) is DEPENDENCY_UNAVAILABLE.
+    """
+    status = _status_of(error)
+    info, violations, retry_after_s = None, [], None
+    for detail in status.details if status else ():
+        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
+            info = error_details_pb2.ErrorInfo.FromString(detail.value)
+        elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
+            bad = error_details_pb2.BadRequest.FromString(detail.value)
+            violations = [errors.Violation(each.field, each.description) for each in bad.field_violations]
+        elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
+            retry = error_details_pb2.RetryInfo.FromString(detail.value)
+            retry_after_s = retry.retry_delay.ToMilliseconds() / 1000
+    if info is None or status is None:
+        if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+            return errors.deadline_exceeded()
+        return errors.dependency_unavailable(dependency)
+    return errors.DomainError(
+        code=errors.Code(code_pb2.Code.Name(status.code)),
+        reason=info.reason,
+        message=status.message,
+        domain=info.domain,
+        metadata=dict(info.metadata),
+        violations=tuple(violations),
+        retry_after_s=retry_after_s,
+    )
+
+
+def _status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status | None:
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin" and isinstance(value, bytes):
+            return status_pb2.Status.FromString(value)
+    return None

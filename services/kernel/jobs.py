@@ -1,0 +1,118 @@
+"""arq: kicks and timers, nothing more. PostgreSQL has the truth; a job only says "drain what is due".
+
+arq does not retry exceptions, loses payloads after a day, pickles by default and dies of a raised hook. So: msgpack,
+no results, no hooks, a queue per service, and every job catches what its work raises. A kick that Redis loses is made
+good by the sweep within its period.
+"""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgpack
+import redis.exceptions
+from arq import Worker, cron, func
+from arq.connections import ArqRedis, RedisSettings, create_pool
+
+from services.kernel import errors, ids, logs, metrics
+
+SWEEP_EVERY_S = 5
+JOB_TIMEOUT_S = 120
+POLL_DELAY_S = 0.2
+JOBS_MAX = 10
+HEALTH_EVERY_S = 10
+REDIS_ATTEMPTS = 3
+REDIS_FAILURES = (redis.exceptions.RedisError, OSError, asyncio.TimeoutError)
+
+Job = Callable[[], Awaitable[int]]
+
+
+def redis_settings(url: str) -> RedisSettings:
+    """Reads a Redis URL; gives up on a connection soon, since nothing waits for Redis to be right."""
+    settings = RedisSettings.from_dsn(url)
+    settings.conn_timeout = 2
+    settings.conn_retries = REDIS_ATTEMPTS
+    settings.conn_retry_delay = 1
+    settings.retry_on_timeout = True
+    return settings
+
+
+def queue_name(service: str) -> str:
+    """Names the queue of a service."""
+    return f"plaudit:{service}"
+
+
+class Kicker:
+    """Tells a service's workers that there is work now. Never raises: the sweep finds the work anyway."""
+
+    def __init__(self, redis_url: str, service: str) -> None:
+        self._settings = redis_settings(redis_url)
+        self._settings.conn_retries = 0
+        self._service = service
+        self._pool: ArqRedis | None = None
+
+    async def kick(self, job: str) -> None:
+        """Asks for one run of a job."""
+        try:
+            if self._pool is None:
+                self._pool = await create_pool(
+                    self._settings,
+                    job_serializer=msgpack.packb,
+                    job_deserializer=msgpack.unpackb,
+                    default_queue_name=queue_name(self._service),
+                )
+            await self._pool.enqueue_job(job, _job_id=f"{self._service}:{job}:{ids.new_id()}")
+        except REDIS_FAILURES as error:
+            logs.get_logger().warning("kick_lost", job=job, error=type(error).__name__)
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        if self._pool is not None:
+            await self._pool.aclose()
+
+
+def build_worker(service: str, redis_url: str, jobs: Mapping[str, Job]) -> Worker:
+    """Makes the arq worker of a service: each job runs when it is kicked, and in every sweep."""
+    wrapped = {name: _wrap(name, job) for name, job in jobs.items()}
+    seconds = set(range(0, 60, SWEEP_EVERY_S))
+    return Worker(
+        functions=[func(job, name=name, keep_result=0, max_tries=1) for name, job in wrapped.items()],  # type: ignore[arg-type]
+        cron_jobs=[
+            cron(job, name=f"{service}:sweep:{name}", second=seconds, max_tries=1, keep_result=0)  # type: ignore[arg-type]
+            for name, job in wrapped.items()
+        ],
+        queue_name=queue_name(service),
+        redis_settings=redis_settings(redis_url),
+        job_serializer=msgpack.packb,
+        job_deserializer=msgpack.unpackb,
+        handle_signals=False,
+        poll_delay=POLL_DELAY_S,
+        max_jobs=JOBS_MAX,
+        job_timeout=JOB_TIMEOUT_S,
+        job_completion_wait=5,
+        health_check_interval=HEALTH_EVERY_S,
+        health_check_key=f"plaudit:{service}:health:{socket.gethostname()}:{os.getpid()}",
+        ctx={},
+    )
+
+
+def _wrap(name: str, job: Job) -> Callable[[dict[Any, Any]], Awaitable[None]]:
+    async def run(ctx: dict[Any, Any]) -> None:
+        del ctx
+        started, outcome, done = time.perf_counter(), "ok", 0
+        try:
+            done = await job()
+        except Exception as error:  # noqa: BLE001 - the job runner: the rows stay due, the sweep comes back
+            outcome = error.reason if isinstance(error, errors.DomainError) else "failed"
+            log = logs.get_logger().warning if isinstance(error, errors.DomainError) else logs.get_logger().exception
+            log("job_failed", job=name, error=str(error))
+        duration_s = time.perf_counter() - started
+        metrics.JOB_SECONDS.labels(name, outcome).observe(duration_s)
+        if done or outcome != "ok":
+            logs.get_logger().info("job", job=name, outcome=outcome, done=done, duration_ms=round(duration_s * 1000, 1))
+
+    run.__qualname__ = name
+    return run

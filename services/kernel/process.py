@@ -1,0 +1,65 @@
+"""A process of a service: settings, logs, an event loop, and a stop that drains.
+
+`serve`, `work` and `migrate` of every service go through `main`. Bad settings end with exit code 2 and one line each.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any
+
+import uvloop
+
+from services.kernel import config, errors, logs
+
+USAGE_EXIT = 2
+
+Role = tuple[type[Any], Callable[[Any], Coroutine[Any, Any, None]]]
+
+
+async def until_stopped(*running: Awaitable[Any]) -> None:
+    """Waits for SIGTERM or SIGINT, or for one of the awaitables to end, which none should do by itself.
+
+    Raises what that one raised.
+    """
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    waiter = asyncio.ensure_future(stopped.wait())
+    tasks = [asyncio.ensure_future(each) for each in running]
+    await asyncio.wait([waiter, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    for task in [waiter, *tasks]:
+        task.cancel()
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
+            raise result
+
+
+def main(service: str, roles: Mapping[str, Role], arguments: list[str] | None = None) -> None:
+    """Runs one role of a service to its end: `python -m services.<service> <role>`.
+
+    A role is a settings class and a coroutine function that takes an instance of it.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if len(arguments) != 1 or arguments[0] not in roles:
+        sys.exit(_complain(f"usage: python -m services.{service} {{{','.join(roles)}}}"))
+    settings, run = roles[arguments[0]]
+    try:
+        loaded = config.load(settings, os.environ)
+        common = config.load(logs.Settings, os.environ)
+    except config.SettingsError as error:
+        sys.exit(_complain(*error.problems))
+    logs.configure(service=service, role=arguments[0], log_format=common.log_format, level=common.log_level)
+    try:
+        uvloop.run(run(loaded))
+    except (errors.DomainError, OSError) as error:
+        sys.exit(_complain(str(error)))
+
+
+def _complain(*lines: str) -> int:
+    for line in lines:
+        sys.stderr.write(f"plaudit: {line}\n")
+    return USAGE_EXIT
