@@ -1,0 +1,74 @@
+"""`python -m services.ledger serve | work | migrate`: wires by hand, no logic."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.kernel import clock, config, db, migrations, process, rpc, tokens
+from services.ledger import events, server, worker
+from services.ledger.operations import Ledger
+
+MIGRATIONS = Path(__file__).parent / "sql" / "migrations"
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """What `serve` needs."""
+
+    dsn: str = config.setting("PLAUDIT_LEDGER_DSN", config.postgres_dsn, secret=True)
+    listen: str = config.setting("PLAUDIT_LEDGER_LISTEN", config.address, "127.0.0.1:50051")
+    public_keys: tuple[bytes, ...] = config.setting("PLAUDIT_TOKEN_PUBLIC_KEYS", config.ed25519_keys)
+
+
+@dataclass(frozen=True)
+class WorkSettings:
+    """What `work` needs."""
+
+    dsn: str = config.setting("PLAUDIT_LEDGER_DSN", config.postgres_dsn, secret=True)
+    redis_url: str = config.setting("PLAUDIT_REDIS_URL", config.redis_url, secret=True)
+
+
+@dataclass(frozen=True)
+class MigrateSettings:
+    """What `migrate` needs: a role that owns the tables."""
+
+    dsn: str = config.setting("PLAUDIT_LEDGER_OWNER_DSN", config.postgres_dsn, secret=True)
+
+
+async def serve(settings: ServeSettings) -> None:
+    """Serves until it is stopped, then drains."""
+    pool = await db.create_pool(settings.dsn, service="ledger")
+    ledger = Ledger(pool, clock.DatabaseClock(), events.encode)
+    verifier = tokens.Verifier(settings.public_keys)
+    served = server.build_server(ledger, rpc.token_authenticator(verifier))
+    await served.start(settings.listen)
+    await process.until_stopped()
+    await served.stop()
+    await ledger.writes.close()
+    await pool.close()
+
+
+async def work(settings: WorkSettings) -> None:
+    """Books what is over until it is stopped."""
+    pool = await db.create_pool(settings.dsn, service="ledger-work")
+    ledger = Ledger(pool, clock.DatabaseClock(), events.encode)
+    running = worker.build_worker(ledger, settings.redis_url)
+    await process.until_stopped(running.async_run())
+    await running.close()
+    await ledger.writes.close()
+    await pool.close()
+
+
+async def migrate(settings: MigrateSettings) -> None:
+    """Brings the schema up to date."""
+    await migrations.migrate(settings.dsn, MIGRATIONS, role="ledger_service")
+
+
+if __name__ == "__main__":
+    process.main(
+        "ledger",
+        {
+            "serve": (ServeSettings, serve),
+            "work": (WorkSettings, work),
+            "migrate": (MigrateSettings, migrate),
+        },
+    )

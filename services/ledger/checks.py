@@ -1,0 +1,57 @@
+"""What `plaudit check` and `plaudit status` say of the ledger."""
+
+from typing import Any
+
+from services.kernel import clock, db, feed
+from services.kernel.checks import CheckRow, StatusRow
+from services.ledger.store import QUERIES
+
+
+DATABASE_CLOCK = clock.DatabaseClock()
+
+
+async def check(pool: db.Pool, time: clock.Clock = DATABASE_CLOCK) -> list[CheckRow]:
+    """Replays the journal against balances and lots, holds against allocations, and the feed against its heads."""
+    return await db.read(pool, lambda connection: _check(connection, time))
+
+
+async def _check(connection: db.Connection, time: clock.Clock) -> list[CheckRow]:
+    counts = await connection.fetchrow(QUERIES["count_rows"])
+    assert counts is not None, "An aggregate has a row."
+    unbooked = [
+        f"{row['count']} {row['subject']} have been over for more than an hour and are not booked"
+        for row in await connection.fetch(QUERIES["check_unbooked"], await time.now(connection))
+        if row["count"]
+    ]
+    return [
+        await _compare(connection, "check_wallets", "journal against balances", counts["entries"]),
+        await _compare(connection, "check_lots", "lots against allocations", counts["lots"]),
+        await _compare(connection, "check_wallet_lots", "balances against lots and holds", counts["wallets"]),
+        await _compare(connection, "check_holds", "holds against allocations", counts["holds"]),
+        CheckRow("expiries against time", counts["lots"] + counts["holds"], tuple(unbooked)),
+        *await feed.check(connection),
+    ]
+
+
+async def _compare(connection: db.Connection, query: str, subject: str, examined: int) -> CheckRow:
+    rows = await connection.fetch(QUERIES[query])
+    return CheckRow(subject, examined, tuple(_describe(dict(row)) for row in rows))
+
+
+def _describe(row: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in row.items())
+
+
+async def status(pool: db.Pool) -> list[StatusRow]:
+    """Tells how much is over and not booked, and how far the feed reaches."""
+
+    async def work(connection: db.Connection) -> list[StatusRow]:
+        due = await connection.fetchrow(QUERIES["measure_due"])
+        assert due is not None, "An aggregate has a row."
+        heads = await feed.read_heads(connection)
+        return [
+            StatusRow("expiries to book", str(due["count"]), f"oldest over for {due['oldest_age_s']} s"),
+            *(StatusRow(f"feed {head.program_id}/{head.partition}", str(head.position), "events") for head in heads),
+        ]
+
+    return await db.read(pool, work)

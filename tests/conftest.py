@@ -1,0 +1,50 @@
+"""What every test can have: one PostgreSQL and one Valkey a run, a fresh database a test, a clock turned by hand."""
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from services.devstack.postgres import EmbeddedPostgres
+from services.devstack.redis import EmbeddedRedis
+from services.kernel import clock
+from tests.support.databases import Databases
+from tests.support.harness import LedgerHarness, run_ledger
+
+START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture(scope="session")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+    """Runs one PostgreSQL for the whole run; power loss is not what these tests are about."""
+    folder: Path = tmp_path_factory.mktemp("postgres")
+    with EmbeddedPostgres(folder / "data", durable=False) as server:
+        yield Databases(server)
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
+    """Runs one Valkey for the whole run."""
+    with EmbeddedRedis(tmp_path_factory.mktemp("redis") / "data") as server:
+        yield server
+
+
+@pytest.fixture
+def time() -> clock.ManualClock:
+    """Gives a clock that stands still until it is turned."""
+    return clock.ManualClock(START)
+
+
+@pytest.fixture
+async def ledger_database(databases: Databases) -> AsyncIterator[str]:
+    """Lends a fresh ledger database, by name."""
+    async with databases.copy("ledger") as name:
+        yield name
+
+
+@pytest.fixture
+async def ledger(databases: Databases, ledger_database: str, time: clock.ManualClock) -> AsyncIterator[LedgerHarness]:
+    """Runs a ledger of its own for the test."""
+    async with run_ledger(databases.dsn(ledger_database, "ledger"), time) as harness:
+        yield harness
