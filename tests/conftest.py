@@ -11,6 +11,7 @@ from services.devstack.redis import EmbeddedRedis
 from services.kernel import clock
 from tests.support.databases import Databases
 from tests.support.harness import LedgerHarness, run_ledger
+from tests.support.program import ProgramHarness, run_program
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -47,4 +48,21 @@ async def ledger_database(databases: Databases) -> AsyncIterator[str]:
 async def ledger(databases: Databases, ledger_database: str, time: clock.ManualClock) -> AsyncIterator[LedgerHarness]:
     """Runs a ledger of its own for the test."""
     async with run_ledger(databases.dsn(ledger_database, "ledger"), time) as harness:
+        yield harness
+
+
+@pytest.fixture
+async def program_database(databases: Databases) -> AsyncIterator[str]:
+    """Lends a fresh program database, by name."""
+    async with databases.copy("program") as name:
+        yield name
+
+
+@pytest.fixture
+async def program(
+    databases: Databases, program_database: str, ledger: LedgerHarness, time: clock.ManualClock
+) -> AsyncIterator[ProgramHarness]:
+    """Runs a program of its own over the test's ledger, with the tenant `demo`."""
+    async with run_program(databases.dsn(program_database, "program"), time, ledger.address) as harness:
+        await harness.create()
         yield harness

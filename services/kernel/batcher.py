@@ -133,6 +133,8 @@ class Batcher(Generic[Item, Outcome]):
     async def _run_or_split(self, key: str, items: list[Item]) -> list[Outcome | errors.DomainError]:
         try:
             outcomes = await self._run(key, items)
+            # Here, where it is caught: raised any later it would end the lane, and nobody would answer its callers.
+            assert len(outcomes) == len(items), "Each item has one outcome."
         except errors.DomainError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever broke it, the neighbours of the broken item go on
@@ -145,7 +147,6 @@ class Batcher(Generic[Item, Outcome]):
             middle = len(items) // 2
             first = await self._run_or_split(key, items[:middle])
             return first + await self._run_or_split(key, items[middle:])
-        assert len(outcomes) == len(items), "Each item has one outcome."
         return list(outcomes)
 
     def _count(self, change: int) -> None:

@@ -35,7 +35,8 @@ class Violation:
     message: str
 
 
-@dataclass(frozen=True)
+# Not frozen: a context manager made by contextlib sets the traceback of whatever passes through it.
+@dataclass(eq=False)
 class DomainError(Exception):
     """One refusal. `reason` is a constant of an `ErrorReason`; whatever varies in `message` is in `metadata` too."""
 

@@ -66,14 +66,14 @@ def _output_only(descriptor: Descriptor) -> list[tuple[str, str]]:
 
 
 @cache
-def _checks(descriptor: Descriptor) -> tuple[Check, ...]:
+def _checks(descriptor: Descriptor, *, partial: bool = False) -> tuple[Check, ...]:
     found: list[Check] = []
     for field in descriptor.fields:
         options = field.GetOptions()
         behaviours = options.Extensions[field_behavior_pb2.field_behavior]
         if field_behavior_pb2.OUTPUT_ONLY in behaviours:
             continue
-        if field_behavior_pb2.REQUIRED in behaviours:
+        if field_behavior_pb2.REQUIRED in behaviours and not partial:
             found.append(_required(field))
         if field.is_repeated:
             found.extend(_repeated(field))
@@ -138,6 +138,7 @@ def _message(field: FieldDescriptor) -> list[Check]:
     name, json_name = field.name, field.json_name
     assert field.message_type is not None, "The caller asks for fields that hold messages."
     full_name = field.message_type.full_name
+    partial = field.GetOptions().Extensions[options_pb2.partial]
 
     def check_struct(message: Message, path: str, found: list[Violation]) -> None:
         if message.HasField(name):
@@ -152,7 +153,7 @@ def _message(field: FieldDescriptor) -> list[Check]:
     def check_nested(message: Message, path: str, found: list[Violation]) -> None:
         if message.HasField(name):
             nested = getattr(message, name)
-            for check in _checks(nested.DESCRIPTOR):
+            for check in _checks(nested.DESCRIPTOR, partial=partial):
                 check(nested, f"{path}{json_name}.", found)
 
     if full_name == "google.protobuf.Struct":

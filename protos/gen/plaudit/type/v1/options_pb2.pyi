@@ -142,6 +142,7 @@ TEXT_FIELD_NUMBER: _builtins.int
 INTEGER_FIELD_NUMBER: _builtins.int
 ITEMS_FIELD_NUMBER: _builtins.int
 ITEMIZED_FIELD_NUMBER: _builtins.int
+PARTIAL_FIELD_NUMBER: _builtins.int
 required_scope: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.str]
 """Names the scope that a credential needs to call the method. Every method has one."""
 text: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___TextLimits]
@@ -153,4 +154,8 @@ items: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, G
 itemized: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
 """Marks a repeated field whose items are judged one by one by the method itself, so that a malformed item is
 refused in its own result and never fails its neighbours.
+"""
+partial: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
+"""Marks a message field that may be incomplete, like that of an update with a mask: its own required fields are not
+asked for, its limits are.
 """

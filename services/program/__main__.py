@@ -1,0 +1,89 @@
+"""`python -m services.program serve | work | migrate`: wires by hand, no logic."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.kernel import clock, config, db, migrations, process, rpc, tokens
+from services.program import events, server, worker
+from services.program.clients import RemoteLedger
+from services.program.operations.context import Context
+from services.program.operations.events import Events
+
+MIGRATIONS = Path(__file__).parent / "sql" / "migrations"
+LEDGER_SCOPES = ("ledger.write", "feed.read")
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """What `serve` needs."""
+
+    dsn: str = config.setting("PLAUDIT_PROGRAM_DSN", config.postgres_dsn, secret=True)
+    listen: str = config.setting("PLAUDIT_PROGRAM_LISTEN", config.address, "127.0.0.1:50052")
+    ledger_address: str = config.setting("PLAUDIT_LEDGER_ADDRESS", config.address)
+    public_keys: tuple[bytes, ...] = config.setting("PLAUDIT_TOKEN_PUBLIC_KEYS", config.ed25519_keys)
+    private_key: bytes = config.setting("PLAUDIT_TOKEN_PRIVATE_KEY", config.ed25519_key, secret=True)
+
+
+@dataclass(frozen=True)
+class WorkSettings:
+    """What `work` needs."""
+
+    dsn: str = config.setting("PLAUDIT_PROGRAM_DSN", config.postgres_dsn, secret=True)
+    redis_url: str = config.setting("PLAUDIT_REDIS_URL", config.redis_url, secret=True)
+    ledger_address: str = config.setting("PLAUDIT_LEDGER_ADDRESS", config.address)
+    private_key: bytes = config.setting("PLAUDIT_TOKEN_PRIVATE_KEY", config.ed25519_key, secret=True)
+
+
+@dataclass(frozen=True)
+class MigrateSettings:
+    """What `migrate` needs: a role that owns the tables."""
+
+    dsn: str = config.setting("PLAUDIT_PROGRAM_OWNER_DSN", config.postgres_dsn, secret=True)
+
+
+async def serve(settings: ServeSettings) -> None:
+    """Serves until it is stopped, then drains."""
+    pool = await db.create_pool(settings.dsn, service="program")
+    channel = rpc.channel(settings.ledger_address)
+    minter = tokens.Minter(settings.private_key)
+    identity = rpc.ServiceIdentity(minter, service="program", scopes=LEDGER_SCOPES)
+    context = Context(pool, clock.DatabaseClock(), events.encode, RemoteLedger(channel, identity))
+    recorded = Events(context)
+    verifier = tokens.Verifier(settings.public_keys)
+    served = server.build_server(context, recorded, minter=minter, verifier=verifier)
+    await served.start(settings.listen)
+    await process.until_stopped()
+    await served.stop()
+    await recorded.close()
+    await channel.close()
+    await pool.close()
+
+
+async def work(settings: WorkSettings) -> None:
+    """Posts and redeems what was left, and follows the ledger, until it is stopped."""
+    pool = await db.create_pool(settings.dsn, service="program-work")
+    channel = rpc.channel(settings.ledger_address)
+    identity = rpc.ServiceIdentity(tokens.Minter(settings.private_key), service="program", scopes=LEDGER_SCOPES)
+    context = Context(pool, clock.DatabaseClock(), events.encode, RemoteLedger(channel, identity))
+    running = worker.build_worker(context, Events(context), settings.redis_url)
+    follower = worker.build_follower(context, channel, identity)
+    await process.until_stopped(running.async_run(), follower.run())
+    await running.close()
+    await channel.close()
+    await pool.close()
+
+
+async def migrate(settings: MigrateSettings) -> None:
+    """Brings the schema up to date."""
+    await migrations.migrate(settings.dsn, MIGRATIONS, role="program_service")
+
+
+if __name__ == "__main__":
+    process.main(
+        "program",
+        {
+            "serve": (ServeSettings, serve),
+            "work": (WorkSettings, work),
+            "migrate": (MigrateSettings, migrate),
+        },
+    )

@@ -1,0 +1,320 @@
+"""Messages to values and back."""
+
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from google.protobuf.struct_pb2 import Struct
+from google.protobuf.timestamp_pb2 import Timestamp
+from plaudit.program.v1 import program_pb2
+from plaudit.type.v1 import refusal_pb2
+
+from services.kernel import errors, fields, times
+from services.program import model
+from services.program.calendar import Period
+
+Chosen = TypeVar("Chosen", bound=StrEnum)
+
+
+def event(message: program_pb2.Event) -> model.Event:
+    """Reads an event; its message goes along for the feed."""
+    return model.Event(
+        event_id=message.event_id,
+        type=message.type,
+        member_id=message.member_id,
+        org_id=message.org_id,
+        occurred_at=times.from_proto(message.occur_time),
+        properties=fields.struct_to_dict(message.properties),
+        raw=message.SerializeToString(),
+    )
+
+
+def event_to_proto(value: model.Event) -> program_pb2.Event:
+    """Tells an event."""
+    if value.raw:
+        return program_pb2.Event.FromString(value.raw)
+    return program_pb2.Event(
+        event_id=value.event_id,
+        type=value.type,
+        member_id=value.member_id,
+        org_id=value.org_id,
+        occur_time=times.to_proto(value.occurred_at),
+        properties=_struct(value.properties),
+    )
+
+
+def effect_to_proto(decision: model.Decision, *, is_pending: bool) -> program_pb2.Effect:
+    """Tells what a decision paid."""
+    return program_pb2.Effect(
+        rule_id=decision.rule_id,
+        rule_version=decision.rule_version,
+        member_id=decision.recipient_id,
+        asset=decision.asset,
+        amount=decision.amount,
+        expire_time=_time(decision.expires_at),
+        state=program_pb2.EFFECT_STATE_PENDING if is_pending else program_pb2.EFFECT_STATE_POSTED,
+    )
+
+
+def denial_to_proto(decision: model.Decision) -> program_pb2.Denial:
+    """Tells why a decision did not pay."""
+    assert decision.denial is not None, "The caller asks for denials only."
+    return program_pb2.Denial(
+        rule_id=decision.rule_id,
+        rule_version=decision.rule_version,
+        reason=decision.denial.reason,
+        message=decision.denial.message,
+    )
+
+
+def decision_to_proto(decision: model.Decision, rule: model.Rule, *, is_pending: bool) -> program_pb2.Decision:
+    """Explains a decision."""
+    message = program_pb2.Decision(rule=rule_to_proto(rule))
+    if decision.member_seen is not None:
+        message.member.update(decision.member_seen)
+    if decision.denial is None:
+        message.effect.CopyFrom(effect_to_proto(decision, is_pending=is_pending))
+    else:
+        message.denial.CopyFrom(denial_to_proto(decision))
+    return message
+
+
+def refused_event(event_id: str, error: errors.DomainError) -> program_pb2.EventResult:
+    """Tells that an event was refused, and why."""
+    return program_pb2.EventResult(
+        event_id=event_id, status=program_pb2.EVENT_STATUS_REFUSED, error=refusal_to_proto(error)
+    )
+
+
+def recorded_event(recorded: model.Recorded, *, is_duplicate: bool) -> program_pb2.EventResult:
+    """Tells that an event is recorded, and what it caused."""
+    status = program_pb2.EVENT_STATUS_DUPLICATE if is_duplicate else program_pb2.EVENT_STATUS_ACCEPTED
+    return program_pb2.EventResult(
+        event_id=recorded.event.event_id,
+        status=status,
+        effects=[
+            effect_to_proto(decision, is_pending=recorded.is_pending)
+            for decision in recorded.decisions
+            if decision.denial is None
+        ],
+        denials=[denial_to_proto(decision) for decision in recorded.decisions if decision.denial is not None],
+    )
+
+
+def refusal_to_proto(error: errors.DomainError) -> refusal_pb2.Refusal:
+    """Says a refusal inside a response."""
+    names = [violation.field for violation in error.violations]
+    return refusal_pb2.Refusal(
+        reason=error.reason,
+        message=error.message,
+        field=names[0] if names else "",
+        fields=names,
+        metadata=dict(error.metadata),
+    )
+
+
+def member(message: program_pb2.Member) -> model.Member:
+    """Reads a member."""
+    return model.Member(
+        member_id=message.member_id,
+        email=message.email,
+        display_name=message.display_name,
+        locale=message.locale,
+        time_zone=message.time_zone,
+        birthday=date.fromisoformat(message.birthday) if message.birthday else None,
+        org_id=message.org_id,
+        attributes=fields.struct_to_dict(message.attributes),
+    )
+
+
+def member_to_proto(value: model.Member) -> program_pb2.Member:
+    """Tells a member."""
+    return program_pb2.Member(
+        member_id=value.member_id,
+        email=value.email,
+        display_name=value.display_name,
+        locale=value.locale,
+        time_zone=value.time_zone,
+        birthday=value.birthday.isoformat() if value.birthday else "",
+        org_id=value.org_id,
+        attributes=_struct(value.attributes),
+        create_time=_time(value.created_at),
+        update_time=_time(value.updated_at),
+        etag=str(value.version),
+    )
+
+
+def etag(text: str) -> int | None:
+    """Reads an etag: the version that it stands for, -1 for one that no version has, None for none."""
+    if not text:
+        return None
+    return int(text) if text.isdigit() and len(text) <= 18 else -1
+
+
+def rule(message: program_pb2.Rule) -> model.Rule:
+    """Reads a rule."""
+    return model.Rule(
+        rule_id=message.rule_id,
+        display_name=message.display_name,
+        description=message.description,
+        state=_enum(model.RuleState, program_pb2.RuleState, "RULE_STATE_", message.state) or model.RuleState.ACTIVE,
+        event_type=message.event_type,
+        condition=message.condition,
+        asset=message.asset or model.DEFAULT_ASSET,
+        amount=message.amount,
+        recipient=message.recipient,
+        once_per=message.once_per,
+        caps=tuple(_cap(cap, index) for index, cap in enumerate(message.caps)),
+        expiry=model.Expiry(message.expiry.months, message.expiry.days) if _lives(message) else None,
+        starts_at=times.from_proto(message.start_time) if message.HasField("start_time") else None,
+        ends_at=times.from_proto(message.end_time) if message.HasField("end_time") else None,
+    )
+
+
+def _lives(message: program_pb2.Rule) -> bool:
+    return bool(message.expiry.months or message.expiry.days)
+
+
+def _cap(message: program_pb2.Cap, index: int) -> model.Cap:
+    period = _enum(Period, program_pb2.CapPeriod, "CAP_PERIOD_", message.period)
+    if period is None:
+        raise errors.field_invalid(errors.Violation(f"caps[{index}].period", "is required"))
+    if not message.max_amount and not message.max_count:
+        raise errors.field_invalid(errors.Violation(f"caps[{index}]", "must bound the amount or the count"))
+    return model.Cap(period, message.max_amount, message.max_count)
+
+
+def rule_to_proto(value: model.Rule) -> program_pb2.Rule:
+    """Tells a rule."""
+    return program_pb2.Rule(
+        rule_id=value.rule_id,
+        version=value.version,
+        display_name=value.display_name,
+        description=value.description,
+        state=program_pb2.RuleState.Value(f"RULE_STATE_{value.state.value}"),
+        event_type=value.event_type,
+        condition=value.condition,
+        asset=value.asset,
+        amount=value.amount,
+        recipient=value.recipient,
+        once_per=value.once_per,
+        caps=[cap_to_proto(cap) for cap in value.caps],
+        expiry=expiry_to_proto(value.expiry),
+        start_time=_time(value.starts_at),
+        end_time=_time(value.ends_at),
+        create_time=_time(value.created_at),
+        update_time=_time(value.updated_at),
+        etag=str(value.version),
+    )
+
+
+def cap_to_proto(value: model.Cap) -> program_pb2.Cap:
+    """Tells a cap."""
+    period = program_pb2.CapPeriod.Value(f"CAP_PERIOD_{value.period.value}")
+    return program_pb2.Cap(period=period, max_amount=value.max_amount, max_count=value.max_count)
+
+
+def expiry_to_proto(value: model.Expiry | None) -> program_pb2.Expiry | None:
+    """Tells how long value lives."""
+    return program_pb2.Expiry(months=value.months, days=value.days) if value else None
+
+
+def earning_row(value: model.Rule) -> program_pb2.EarningTableRow:
+    """Tells a live rule as members are shown it."""
+    return program_pb2.EarningTableRow(
+        rule_id=value.rule_id,
+        rule_version=value.version,
+        display_name=value.display_name,
+        description=value.description,
+        event_type=value.event_type,
+        condition=value.condition,
+        asset=value.asset,
+        amount=value.amount,
+        fixed=value.amount.isascii() and value.amount.isdigit(),
+        once_per=value.once_per,
+        caps=[cap_to_proto(cap) for cap in value.caps],
+        expiry=expiry_to_proto(value.expiry),
+    )
+
+
+def reward(message: program_pb2.Reward) -> model.Reward:
+    """Reads a reward."""
+    return model.Reward(
+        reward_id=message.reward_id,
+        display_name=message.display_name,
+        description=message.description,
+        asset=message.asset or model.DEFAULT_ASSET,
+        cost=message.cost,
+        fulfilment=_enum(model.Fulfilment, program_pb2.Fulfilment, "FULFILMENT_", message.fulfilment)
+        or model.Fulfilment.CODE,
+    )
+
+
+def reward_to_proto(value: model.Reward) -> program_pb2.Reward:
+    """Tells a reward, without its codes."""
+    return program_pb2.Reward(
+        reward_id=value.reward_id,
+        display_name=value.display_name,
+        description=value.description,
+        asset=value.asset,
+        cost=value.cost,
+        fulfilment=program_pb2.Fulfilment.Value(f"FULFILMENT_{value.fulfilment.value}"),
+        code_count=value.code_count,
+        create_time=_time(value.created_at),
+    )
+
+
+def redemption_to_proto(value: model.Redemption, *, with_code: bool = True) -> program_pb2.Redemption:
+    """Tells a redemption; its code only to the member's own callers, and only once it is paid for."""
+    shown = with_code and value.state is model.RedemptionState.FULFILLED
+    refusal = value.refusal
+    return program_pb2.Redemption(
+        redemption_id=str(value.redemption_id),
+        member_id=value.member_id,
+        reward_id=value.reward_id,
+        state=program_pb2.RedemptionState.Value(f"REDEMPTION_STATE_{value.state.value}"),
+        asset=value.asset,
+        cost=value.cost,
+        code=value.code if shown else "",
+        refusal=refusal_pb2.Refusal(reason=refusal["reason"], message=refusal["message"], metadata=refusal["metadata"])
+        if refusal
+        else None,
+        create_time=times.to_proto(value.created_at),
+        update_time=times.to_proto(value.updated_at),
+    )
+
+
+def program(message: program_pb2.Program) -> model.Program:
+    """Reads a program."""
+    return model.Program(
+        program_id=message.program_id,
+        display_name=message.display_name,
+        time_zone=message.time_zone or "UTC",
+        rules_revision=0,
+        created_at=times.EPOCH,
+    )
+
+
+def program_to_proto(value: model.Program) -> program_pb2.Program:
+    """Tells a program."""
+    return program_pb2.Program(
+        program_id=value.program_id,
+        display_name=value.display_name,
+        time_zone=value.time_zone,
+        create_time=times.to_proto(value.created_at),
+    )
+
+
+def _enum(kind: type[Chosen], proto: Any, prefix: str, number: int) -> Chosen | None:
+    name = proto.Name(number).removeprefix(prefix)
+    return None if name == "UNSPECIFIED" else kind(name)
+
+
+def _struct(values: dict[str, Any]) -> Struct:
+    message = Struct()
+    message.update(values)
+    return message
+
+
+def _time(value: datetime | None) -> Timestamp | None:
+    return times.to_proto(value) if value else None

@@ -1,0 +1,273 @@
+"""The program's nouns. Frozen values, no I/O."""
+
+import uuid
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any
+
+from services.program.calendar import Period
+
+DEFAULT_ASSET = "points"
+AMOUNT_MAX = 1_000_000_000_000
+# An event may be this far ahead of the clock: senders' clocks are not ours.
+AHEAD_MAX_S = 300
+# Events that effects lead to again stop here, so that rules cannot feed each other for ever.
+DEPTH_MAX = 8
+
+
+class RuleState(StrEnum):
+    """Whether a rule is live."""
+
+    ACTIVE = "ACTIVE"
+    PAUSED = "PAUSED"
+    ARCHIVED = "ARCHIVED"
+
+
+class RedemptionState(StrEnum):
+    """Where a redemption stands."""
+
+    PENDING = "PENDING"
+    FULFILLED = "FULFILLED"
+    REFUSED = "REFUSED"
+    CANCELLING = "CANCELLING"
+    CANCELLED = "CANCELLED"
+
+
+class Fulfilment(StrEnum):
+    """What a member gets for a reward."""
+
+    CODE = "CODE"
+    NONE = "NONE"
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One tenant."""
+
+    program_id: str
+    display_name: str
+    time_zone: str
+    rules_revision: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A customer's user; `version` is the etag."""
+
+    member_id: str
+    email: str = ""
+    display_name: str = ""
+    locale: str = ""
+    time_zone: str = ""
+    birthday: date | None = None
+    org_id: str = ""
+    attributes: dict[str, Any] = field(default_factory=dict)
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    version: int = 0
+
+    def visible(self) -> dict[str, Any]:
+        """Gives what rules can see: no name and no address."""
+        return {
+            "member_id": self.member_id,
+            "org_id": self.org_id,
+            "locale": self.locale,
+            "time_zone": self.time_zone,
+            "birthday": self.birthday.isoformat() if self.birthday else "",
+            "attributes": self.attributes,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A fact from outside (depth 0) or one that an effect led to. `raw` is its message, for the feed."""
+
+    event_id: str
+    type: str
+    member_id: str
+    org_id: str
+    occurred_at: datetime
+    properties: dict[str, Any]
+    depth: int = 0
+    raw: bytes = b""
+
+    def visible(self) -> dict[str, Any]:
+        """Gives what rules can see."""
+        return {
+            "event_id": self.event_id,
+            "type": self.type,
+            "member_id": self.member_id,
+            "org_id": self.org_id,
+            "occur_time": self.occurred_at,
+            "properties": self.properties,
+        }
+
+    def differing_fields(self, other: "Event") -> list[str]:
+        """Names the fields in which another event of the same id differs, properties by key."""
+        named = (
+            ("type", self.type, other.type),
+            ("memberId", self.member_id, other.member_id),
+            ("orgId", self.org_id, other.org_id),
+            ("occurTime", self.occurred_at, other.occurred_at),
+        )
+        found = [name for name, mine, theirs in named if mine != theirs]
+        missing = object()
+        keys = sorted(self.properties.keys() | other.properties.keys())
+        differing = [key for key in keys if self.properties.get(key, missing) != other.properties.get(key, missing)]
+        return found + [f"properties.{key}" for key in differing]
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """A bound on what one member may get from one rule in one period; 0 is no bound."""
+
+    period: Period
+    max_amount: int
+    max_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """How long value lives, by the calendar."""
+
+    months: int
+    days: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A version of a rule."""
+
+    rule_id: str
+    display_name: str
+    event_type: str
+    amount: str
+    version: int = 0
+    description: str = ""
+    state: RuleState = RuleState.ACTIVE
+    condition: str = ""
+    asset: str = DEFAULT_ASSET
+    recipient: str = ""
+    once_per: str = ""
+    caps: tuple[Cap, ...] = ()
+    expiry: Expiry | None = None
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+    @property
+    def is_stateful(self) -> bool:
+        """Tells whether a decision depends on earlier ones."""
+        return bool(self.once_per or self.caps)
+
+    def holds_at(self, instant: datetime) -> bool:
+        """Tells whether the rule decides on what occurred at an instant."""
+        return (
+            self.state is RuleState.ACTIVE
+            and (self.starts_at is None or self.starts_at <= instant)
+            and (self.ends_at is None or instant < self.ends_at)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """Why a rule that matched did not pay."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What one rule did about one event: it paid (`denial` is None) or it did not."""
+
+    event_id: str
+    place: int
+    rule_id: str
+    rule_version: int
+    recipient_id: str
+    asset: str
+    amount: int
+    expires_at: datetime | None
+    denial: Denial | None
+    member_seen: dict[str, Any] | None
+
+    def denied(self, reason: str, message: str) -> "Decision":
+        """Gives the same decision as one that did not pay."""
+        return replace(self, amount=0, expires_at=None, denial=Denial(reason, message))
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An event as it is stored, with what was decided about it."""
+
+    event: Event
+    recorded_at: datetime
+    decisions: tuple[Decision, ...]
+    is_pending: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reward:
+    """Something that value can be spent on."""
+
+    reward_id: str
+    display_name: str
+    cost: int
+    description: str = ""
+    asset: str = DEFAULT_ASSET
+    fulfilment: Fulfilment = Fulfilment.CODE
+    created_at: datetime | None = None
+    code_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Redemption:
+    """One exchange of value for a reward. `refusal` holds code, reason, message and metadata."""
+
+    redemption_id: uuid.UUID
+    member_id: str
+    reward_id: str
+    asset: str
+    cost: int
+    fulfilment: Fulfilment
+    state: RedemptionState
+    code: str
+    refusal: dict[str, Any] | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecorded:
+    """Published: an event was recorded."""
+
+    event: Event
+    decisions: tuple[Decision, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MemberChanged:
+    """Published: a member was created or changed."""
+
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class RuleChanged:
+    """Published: a rule has a new version."""
+
+    rule: Rule
+
+
+@dataclass(frozen=True, slots=True)
+class RedemptionChanged:
+    """Published: a redemption changed its state."""
+
+    redemption: Redemption
+
+
+Published = EventRecorded | MemberChanged | RuleChanged | RedemptionChanged

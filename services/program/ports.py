@@ -1,0 +1,59 @@
+"""What the program asks of the ledger, in its own words; `clients` says it over gRPC."""
+
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+# What one call to the ledger carries at most.
+EARNS_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Earn:
+    """Value for a member, and why."""
+
+    request_id: str
+    member_id: str
+    asset: str
+    amount: int
+    occurred_at: datetime
+    expires_at: datetime | None
+    event_id: str
+    rule_id: str
+    rule_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRefusal:
+    """Why the ledger refused one operation; its outcome for ever."""
+
+    reason: str
+    message: str
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+class Ledger(Protocol):
+    """The ledger. Every call is idempotent by its request ids and raises DEPENDENCY_UNAVAILABLE where it is away."""
+
+    def earn(self, program_id: str, earns: Sequence[Earn]) -> Awaitable[list[LedgerRefusal | None]]:
+        """Posts 1 to 1,000 earns; tells for each why it was refused, None where it was not."""
+        ...
+
+    def hold(
+        self, program_id: str, *, redemption_id: str, member_id: str, asset: str, amount: int, timeout_s: int
+    ) -> Awaitable[LedgerRefusal | None]:
+        """Holds the cost of a redemption."""
+        ...
+
+    def capture(self, program_id: str, *, redemption_id: str) -> Awaitable[LedgerRefusal | None]:
+        """Spends what is held for a redemption."""
+        ...
+
+    def release(self, program_id: str, *, redemption_id: str) -> Awaitable[LedgerRefusal | None]:
+        """Frees what is held for a redemption."""
+        ...
+
+    def reverse(self, program_id: str, *, redemption_id: str) -> Awaitable[LedgerRefusal | None]:
+        """Gives back what was spent for a redemption."""
+        ...

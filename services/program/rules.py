@@ -1,0 +1,261 @@
+"""The rules: expressions checked and compiled once, decisions that are pure.
+
+A decision has two halves. `evaluate` looks at one event and one rule: does it match, how much, for whom, under which
+key. `settle` then brings in what was paid before (claims) and how much of the caps is used, event by event in the
+order of arrival.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import date
+from typing import Any
+
+import cel
+
+from services.program import calendar, errors, model
+from services.program.model import Decision, Event, Rule
+
+EXPRESSION_FIELDS = ("condition", "amount", "recipient", "once_per")
+JSON_NAMES = {"condition": "condition", "amount": "amount", "recipient": "recipient", "once_per": "oncePer"}
+VARIABLES = frozenset({"event", "member"})
+FUNCTIONS = frozenset(
+    (
+        *("size", "contains", "startsWith", "endsWith", "matches", "has", "type", "dyn", "min", "max"),
+        *("int", "uint", "double", "string", "bool", "bytes", "timestamp", "duration"),
+        *("getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear"),
+        *("getHours", "getMinutes", "getSeconds", "getMilliseconds"),
+    )
+)
+# What the compiler calls operators and macros by itself.
+OPERATOR = re.compile(r"[_@!\-]")
+MACRO = re.compile(r"\.(all|exists|exists_one|existsOne|map|filter)\s*\(\s*([A-Za-z_]\w*)")
+# What evaluation raises where the inputs do not fit the expression; anything else is a fault of ours.
+FAULTS = (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError)
+RECIPIENT_LENGTH_MAX = 128
+CLAIM_LENGTH_MAX = 256
+FIXED = re.compile(r"[0-9]{1,13}\Z")
+
+Claim = tuple[str, str, str]  # rule, member, key
+UsageKey = tuple[str, str, str, date]  # rule, member, period, first day
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledRule:
+    """A rule with its expressions ready to run; None for those that it does not have."""
+
+    rule: Rule
+    condition: cel.Program | None
+    amount: cel.Program | int
+    recipient: cel.Program | None
+    once_per: cel.Program | None
+    sees_member: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A rule that matched an event: the decision as far as the event alone tells, and what else it depends on."""
+
+    decision: Decision
+    rule: Rule
+    claim: Claim | None
+    usage: tuple[tuple[model.Cap, UsageKey], ...]
+
+
+@dataclass(slots=True)
+class Usage:
+    """How much of one cap is used."""
+
+    amount: int = 0
+    count: int = 0
+
+
+@dataclass
+class State:
+    """What was paid before, as it is being changed by one batch."""
+
+    claims: set[Claim] = field(default_factory=set)
+    usage: dict[UsageKey, Usage] = field(default_factory=dict)
+    new_claims: dict[Claim, str] = field(default_factory=dict)
+    touched: set[UsageKey] = field(default_factory=set)
+
+
+def compile_rule(rule: Rule) -> CompiledRule:
+    """Checks and compiles the expressions of a rule. Raises EXPRESSION_INVALID with the field and the fault."""
+    programs: dict[str, cel.Program | None] = {}
+    for name in EXPRESSION_FIELDS:
+        text = getattr(rule, name)
+        programs[name] = _compile(JSON_NAMES[name], text) if text else None
+    amount: cel.Program | int | None = int(rule.amount) if FIXED.match(rule.amount) else programs["amount"]
+    assert amount is not None, "A rule has an amount."
+    return CompiledRule(
+        rule=rule,
+        condition=programs["condition"],
+        amount=amount,
+        recipient=programs["recipient"],
+        once_per=programs["once_per"],
+        sees_member=any(program is not None and "member" in program.variables() for program in programs.values()),
+    )
+
+
+def _compile(name: str, text: str) -> cel.Program:
+    try:
+        program = cel.compile(text)
+    except ValueError as error:
+        raise errors.expression_invalid(name, f"does not compile: {str(error).splitlines()[0]}") from error
+    bound = {match[2] for match in MACRO.finditer(text)}
+    unknown = sorted(set(program.variables()) - VARIABLES - bound)
+    if unknown:
+        raise errors.expression_invalid(name, f"knows event and member only, not {', '.join(unknown)}")
+    strange = sorted(each for each in program.functions() if not OPERATOR.match(each) and each not in FUNCTIONS)
+    if strange:
+        raise errors.expression_invalid(name, f"has no function {', '.join(strange)}")
+    if _has_nested_macro(text):
+        raise errors.expression_invalid(name, "has a list macro within another one, which could run for ever")
+    return program
+
+
+def _has_nested_macro(text: str) -> bool:
+    """Tells whether a macro over a list stands within another one: what would make the cost of a rule square."""
+    ends: list[int] = []
+    for match in MACRO.finditer(text):
+        if any(match.start() < end for end in ends):
+            return True
+        ends.append(_closing(text, text.index("(", match.start())))
+    return False
+
+
+def _closing(text: str, start: int) -> int:
+    depth, quote, escaped = 0, "", False
+    for index in range(start, len(text)):
+        character = text[index]
+        if quote:
+            escaped = character == "\\" and not escaped
+            if character == quote and not escaped:
+                quote = ""
+        elif character in "'\"":
+            quote = character
+        elif character in "([{":
+            depth += 1
+        elif character in ")]}":
+            depth -= 1
+            if not depth:
+                return index
+    return len(text)
+
+
+def evaluate(compiled: Iterable[CompiledRule], event: Event, member: model.Member, zone: str) -> list[Candidate]:
+    """Runs the rules of an event's type on it; gives those that matched, in their order."""
+    seen = member.visible()
+    context = cel.Context({"event": event.visible(), "member": seen})
+    found = []
+    for each in compiled:
+        if each.rule.holds_at(event.occurred_at):
+            candidate = _evaluate_one(each, event, context, zone)
+            if candidate is not None:
+                seen_then = seen if each.sees_member else None
+                found.append(replace(candidate, decision=replace(candidate.decision, member_seen=seen_then)))
+    return found
+
+
+def _evaluate_one(compiled: CompiledRule, event: Event, context: cel.Context, zone: str) -> Candidate | None:
+    rule = compiled.rule
+    decision = Decision(
+        event_id=event.event_id,
+        place=0,
+        rule_id=rule.rule_id,
+        rule_version=rule.version,
+        recipient_id=event.member_id,
+        asset=rule.asset,
+        amount=0,
+        expires_at=None,
+        denial=None,
+        member_seen=None,
+    )
+    try:
+        if compiled.condition is not None and compiled.condition.execute(context) is not True:
+            return None
+        amount = compiled.amount if isinstance(compiled.amount, int) else compiled.amount.execute(context)
+        recipient = compiled.recipient.execute(context) if compiled.recipient else event.member_id
+        key = compiled.once_per.execute(context) if compiled.once_per else None
+    except FAULTS as error:
+        message = f"The event does not have what the rule looks at: {_fault(error)}"
+        return Candidate(decision.denied("INPUT_MISSING", message), rule, None, ())
+    if not _is_member_id(recipient):
+        denied = decision.denied("RECIPIENT_INVALID", "The rule gives no member id for the recipient.")
+        return Candidate(denied, rule, None, ())
+    decision = replace(decision, recipient_id=recipient)
+    fault = _amount_fault(amount)
+    if fault:
+        return Candidate(decision.denied(*fault), rule, None, ())
+    return _priced(rule, replace(decision, amount=amount), event, key, zone)
+
+
+def _priced(rule: Rule, decision: Decision, event: Event, key: Any, zone: str) -> Candidate:
+    if rule.expiry is not None:
+        try:
+            expires_at = calendar.add(event.occurred_at, months=rule.expiry.months, days=rule.expiry.days, zone=zone)
+        except OverflowError:
+            expires_at = None  # Later than the calendar reaches is never.
+        decision = replace(decision, expires_at=expires_at)
+    claim = None
+    if rule.once_per:
+        text = str(key)
+        if key is None or not text or len(text) > CLAIM_LENGTH_MAX or "\0" in text:
+            message = f"The key of payments that happen once must have 1 to {CLAIM_LENGTH_MAX} characters."
+            return Candidate(decision.denied("INPUT_MISSING", message), rule, None, ())
+        claim = (rule.rule_id, decision.recipient_id, text)
+    usage = tuple(
+        (cap, (rule.rule_id, decision.recipient_id, cap.period.value, _start(event, cap, zone))) for cap in rule.caps
+    )
+    return Candidate(decision, rule, claim, usage)
+
+
+def _start(event: Event, cap: model.Cap, zone: str) -> date:
+    return calendar.period_start(event.occurred_at, cap.period, zone)
+
+
+def _fault(error: Exception) -> str:
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return f"no {text}" if isinstance(error, KeyError) else text[:200]
+
+
+def _is_member_id(value: Any) -> bool:
+    return (
+        isinstance(value, str) and 0 < len(value) <= RECIPIENT_LENGTH_MAX and value.isprintable() and "/" not in value
+    )
+
+
+def _amount_fault(amount: Any) -> tuple[str, str] | None:
+    if isinstance(amount, bool) or not isinstance(amount, int):
+        return "AMOUNT_INVALID", f"The amount is {type(amount).__name__}, not a whole number; use int(…)."
+    if amount > model.AMOUNT_MAX:
+        return "AMOUNT_INVALID", f"The amount is more than {model.AMOUNT_MAX}."
+    if amount < 1:
+        return "AMOUNT_ZERO", f"The amount is {amount}: nothing to pay."
+    return None
+
+
+def settle(candidate: Candidate, state: State) -> Decision:
+    """Applies what was paid before to a candidate, and counts what it pays now."""
+    decision = candidate.decision
+    if decision.denial is not None:
+        return decision
+    if candidate.claim is not None and candidate.claim in state.claims:
+        return decision.denied("ALREADY_PAID", f"The rule paid for {candidate.claim[2]} before.")
+    amount = decision.amount
+    for cap, key in candidate.usage:
+        used = state.usage.setdefault(key, Usage())
+        left = cap.max_amount - used.amount if cap.max_amount else amount
+        if left <= 0 or (cap.max_count and used.count >= cap.max_count):
+            period = cap.period.value.lower()
+            return decision.denied("CAP_REACHED", f"The member has all that the rule gives in a {period}.")
+        amount = min(amount, left)
+    for key in dict.fromkeys(key for _, key in candidate.usage):
+        state.usage[key].amount += amount
+        state.usage[key].count += 1
+        state.touched.add(key)
+    if candidate.claim is not None:
+        state.claims.add(candidate.claim)
+        state.new_claims[candidate.claim] = decision.event_id
+    return replace(decision, amount=amount)

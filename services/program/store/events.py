@@ -1,0 +1,101 @@
+"""Events and what was decided about them."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from services.kernel import db
+from services.program import model
+from services.program.store import QUERIES
+
+
+async def find_events(
+    connection: db.Connection, program_id: str, event_ids: Sequence[str]
+) -> dict[str, model.Recorded]:
+    """Reads the events of some ids with their decisions."""
+    rows = await connection.fetch(QUERIES["find_events"], program_id, event_ids)
+    decisions = await find_decisions(connection, program_id, [row["event_id"] for row in rows]) if rows else {}
+    return {
+        row["event_id"]: model.Recorded(
+            event=model.Event(
+                event_id=row["event_id"],
+                type=row["type"],
+                member_id=row["member_id"],
+                org_id=row["org_id"],
+                occurred_at=row["occurred_at"],
+                properties=row["properties"],
+                depth=row["depth"],
+            ),
+            recorded_at=row["recorded_at"],
+            decisions=tuple(decisions.get(row["event_id"], ())),
+            is_pending=row["is_pending"],
+        )
+        for row in rows
+    }
+
+
+async def find_decisions(
+    connection: db.Connection, program_id: str, event_ids: Sequence[str]
+) -> dict[str, list[model.Decision]]:
+    """Reads what rules decided on some events, by event."""
+    found: dict[str, list[model.Decision]] = {}
+    for row in await connection.fetch(QUERIES["find_decisions"], program_id, event_ids):
+        found.setdefault(row["event_id"], []).append(_decision(row))
+    return found
+
+
+def _decision(row: Any) -> model.Decision:
+    return model.Decision(**{**dict(row), "denial": model.Denial(**row["denial"]) if row["denial"] else None})
+
+
+async def insert_events(
+    connection: db.Connection,
+    program_id: str,
+    events: Sequence[tuple[model.Event, bool]],
+    *,
+    now: datetime,
+    posting_id: uuid.UUID,
+) -> None:
+    """Writes events, each with whether it is paid for by the posting."""
+    await connection.execute(
+        QUERIES["insert_events"],
+        program_id,
+        now,
+        posting_id,
+        [event.event_id for event, _ in events],
+        [event.type for event, _ in events],
+        [event.member_id for event, _ in events],
+        [event.org_id for event, _ in events],
+        [event.occurred_at for event, _ in events],
+        [event.properties for event, _ in events],
+        [event.depth for event, _ in events],
+        [is_paid for _, is_paid in events],
+    )
+
+
+async def insert_decisions(connection: db.Connection, program_id: str, decisions: Sequence[model.Decision]) -> None:
+    """Writes what rules decided."""
+    await connection.execute(
+        QUERIES["insert_decisions"],
+        program_id,
+        [each.event_id for each in decisions],
+        [each.place for each in decisions],
+        [each.rule_id for each in decisions],
+        [each.rule_version for each in decisions],
+        [each.recipient_id for each in decisions],
+        [each.asset for each in decisions],
+        [each.amount for each in decisions],
+        [each.expires_at for each in decisions],
+        [asdict(each.denial) if each.denial else None for each in decisions],
+        [each.member_seen for each in decisions],
+    )
+
+
+async def deny_decision(connection: db.Connection, program_id: str, decision: model.Decision) -> None:
+    """Records that the ledger refused what a rule had decided."""
+    assert decision.denial is not None, "A denied decision says why."
+    await connection.execute(
+        QUERIES["deny_decision"], program_id, decision.event_id, decision.place, asdict(decision.denial)
+    )
