@@ -88,23 +88,30 @@ def choice(*allowed: str) -> Callable[[str], str]:
 def address(value: str) -> str:
     """Takes `host:port`."""
     host, _, port = value.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise ValueError("an address of the form host:port")
     return value
 
 
 def postgres_dsn(value: str) -> str:
     """Takes a PostgreSQL URL."""
-    if urlsplit(value).scheme not in ("postgres", "postgresql"):
+    if _scheme(value) not in ("postgres", "postgresql"):
         raise ValueError("a URL of the form postgresql://user:password@host:port/database")
     return value
 
 
 def redis_url(value: str) -> str:
     """Takes a Redis URL: redis://, rediss:// or unix://."""
-    if urlsplit(value).scheme not in ("redis", "rediss", "unix"):
+    if _scheme(value) not in ("redis", "rediss", "unix"):
         raise ValueError("a URL of the form redis://host:port/0, rediss://… or unix:///path")
     return value
+
+
+def _scheme(url: str) -> str:
+    try:
+        return urlsplit(url).scheme
+    except ValueError:
+        return ""  # What it says would quote the URL, with the password in it.
 
 
 def ed25519_key(value: str) -> bytes:

@@ -6,10 +6,10 @@
 
 import re
 import unicodedata
-import zoneinfo
 from collections.abc import Callable
 from datetime import date
 from functools import cache
+from importlib import resources
 from typing import Any
 
 from google.api import field_behavior_pb2
@@ -22,6 +22,8 @@ from services.kernel.errors import Violation
 
 TEXT_LENGTH_MAX = 4096
 VIOLATIONS_MAX = 20
+# Of a path through properties, whose keys are the caller's: all violations together fit the metadata of an answer.
+PATH_LENGTH_MAX = 120
 TIMESTAMP_SECONDS_MIN = -62135596800  # 0001-01-01, the first instant of a Timestamp
 TIMESTAMP_SECONDS_MAX = 253402300799  # 9999-12-31
 STRUCT_KEYS_MAX = 100
@@ -49,19 +51,23 @@ def clear_output_only(message: Message) -> None:
     for name, kind in _output_only(message.DESCRIPTOR):
         if kind == "clear":
             message.ClearField(name)
-        elif kind == "nested" and message.HasField(name):
+        elif kind == "repeated":
+            for item in getattr(message, name):
+                clear_output_only(item)
+        elif message.HasField(name):
             clear_output_only(getattr(message, name))
 
 
 @cache
 def _output_only(descriptor: Descriptor) -> list[tuple[str, str]]:
+    """Lists what to do about which fields; messages with nothing to clear in them are left out, however many come."""
     found = []
     for field in descriptor.fields:
         behaviours = field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
         if field_behavior_pb2.OUTPUT_ONLY in behaviours:
             found.append((field.name, "clear"))
-        elif _is_own_message(field) and not field.is_repeated:
-            found.append((field.name, "nested"))
+        elif _is_own_message(field) and field.message_type is not None and _output_only(field.message_type):
+            found.append((field.name, "repeated" if field.is_repeated else "nested"))
     return found
 
 
@@ -228,7 +234,8 @@ def _zone_fault(value: str) -> str | None:
 
 @cache
 def _zones() -> frozenset[str]:
-    return frozenset(zoneinfo.available_timezones())
+    # The package's list and not the machine's, which may differ from the next one's and knows "localtime".
+    return frozenset(resources.files("tzdata").joinpath("zones").read_text(encoding="utf-8").split()) - {"Factory"}
 
 
 def _locale_fault(value: str) -> str | None:
@@ -264,8 +271,12 @@ def struct_violations(struct: struct_pb2.Struct, path: str) -> list[Violation]:
     found: list[Violation] = []
     keys = _walk_fields(struct, path, 1, found)
     if keys > STRUCT_KEYS_MAX:
-        found.append(Violation(path, f"must have at most {STRUCT_KEYS_MAX} keys in all"))
-    return found
+        found.append(Violation(path, f"must have at most {STRUCT_KEYS_MAX} keys and list items in all"))
+    return [Violation(_shortened(each.field), each.message) for each in found[:VIOLATIONS_MAX]]
+
+
+def _shortened(path: str) -> str:
+    return path if len(path) <= PATH_LENGTH_MAX else path[: PATH_LENGTH_MAX - 1] + "…"
 
 
 def _walk_fields(struct: struct_pb2.Struct, path: str, depth: int, found: list[Violation]) -> int:
@@ -295,7 +306,9 @@ def _walk_value(value: struct_pb2.Value, path: str, depth: int, found: list[Viol
             found.append(Violation(path, f"must be at most {STRUCT_DEPTH_MAX} levels deep"))
             return 0
         items = value.list_value.values
-        return sum(_walk_value(item, f"{path}[{index}]", depth + 1, found) for index, item in enumerate(items))
+        return len(items) + sum(
+            _walk_value(item, f"{path}[{index}]", depth + 1, found) for index, item in enumerate(items)
+        )
     elif kind is None:
         found.append(Violation(path, "has no value"))
     return 0
@@ -319,4 +332,6 @@ def _plain(value: struct_pb2.Value) -> Any:
 
 
 def _is_own_message(field: FieldDescriptor) -> bool:
-    return field.message_type is not None and field.message_type.full_name.startswith("plaudit.")
+    kind = field.message_type
+    # A map is a list of messages to its descriptor only.
+    return kind is not None and kind.full_name.startswith("plaudit.") and not kind.GetOptions().map_entry

@@ -14,7 +14,7 @@ import structlog
 from services.kernel import config
 
 SECRET_FIELDS = frozenset(
-    {"api_key", "authorization", "code", "codes", "dsn", "email", "password", "private_key", "secret", "token"}
+    {"api_key", "authorization", "codes", "dsn", "email", "password", "private_key", "secret", "token"}
 )
 
 
@@ -39,7 +39,8 @@ def configure(*, service: str, role: str, log_format: str, level: str) -> None:
         shared.append(structlog.processors.format_exc_info)
         renderer = structlog.processors.JSONRenderer()
     else:
-        renderer = structlog.dev.ConsoleRenderer()
+        # Not the richer tracebacks that it would choose: those print the values of variables, secrets among them.
+        renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),

@@ -22,6 +22,8 @@ LIFETIME_MAX_S = 3600
 # A verified token is remembered, so that a client that sends a thousand calls pays for one signature check.
 CACHE_SIZE = 10_000
 CLOCK_SKEW_S = 5
+# The end of the year 9999: whatever says it lives longer has no end.
+END_MAX_S = 253402300799
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,7 @@ def _caller(claims: dict[str, object]) -> Caller:
     subject, program_id, scopes, expires = (claims.get(name) for name in ("sub", "prg", "scp", "exp"))
     if not isinstance(subject, str) or not isinstance(program_id, str) or not isinstance(scopes, list):
         raise errors.credential_invalid("The token lacks a claim.")
-    if not isinstance(expires, (int, float)):
-        raise errors.credential_invalid("The token lacks an end.")
+    # An empty program would stand above all programs, which only a service may, as ANY_PROGRAM.
+    if not program_id or not isinstance(expires, (int, float)) or expires > END_MAX_S:
+        raise errors.credential_invalid("The token lacks a program or an end.")
     return Caller(subject, program_id, frozenset(str(scope) for scope in scopes), float(expires))

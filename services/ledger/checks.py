@@ -6,7 +6,6 @@ from services.kernel import clock, db, feed
 from services.kernel.checks import CheckRow, StatusRow
 from services.ledger.store import QUERIES
 
-
 DATABASE_CLOCK = clock.DatabaseClock()
 
 

@@ -40,14 +40,17 @@ class Ledger:
         """
         return await self.writes.submit(program_id, operations)
 
-    async def get_balances(self, program_id: str, member_id: str, as_of: datetime | None) -> list[model.Balance]:
-        """Tells how a member stands at an instant, now where none is given; a member unknown here has no points."""
+    async def get_balances(
+        self, program_id: str, member_ids: Sequence[str], as_of: datetime | None
+    ) -> dict[str, list[model.Balance]]:
+        """Tells how members stand at an instant, now where none is given; one who is unknown here has no points."""
 
-        async def work(connection: db.Connection) -> list[model.Balance]:
+        async def work(connection: db.Connection) -> dict[str, list[model.Balance]]:
             instant = as_of or await self.time.now(connection)
-            return await store.read_balances(connection, program_id, member_id, instant)
+            return await store.read_balances(connection, program_id, member_ids, instant)
 
-        return await db.read(self.pool, work) or [model.Balance(model.DEFAULT_ASSET)]
+        found = await db.read(self.pool, work)
+        return {member_id: found.get(member_id) or [model.Balance(model.DEFAULT_ASSET)] for member_id in member_ids}
 
     async def list_entries(
         self, program_id: str, owner: Owner, *, page_size: int, page_token: str

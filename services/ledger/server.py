@@ -55,9 +55,26 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
     ) -> ledger_service_pb2.GetBalancesResponse:
         """Tells balances."""
         del context
-        as_of = times.from_proto(request.as_of_time) if request.HasField("as_of_time") else None
-        balances = await self._ledger.get_balances(calls.current().program_id, request.member_id, as_of)
-        return ledger_service_pb2.GetBalancesResponse(balances=[_balance(balance) for balance in balances])
+        as_of = _instant(request, "as_of_time")
+        found = await self._ledger.get_balances(calls.current().program_id, [request.member_id], as_of)
+        balances = [_balance(balance) for balance in found[request.member_id]]
+        return ledger_service_pb2.GetBalancesResponse(balances=balances)
+
+    async def BatchGetBalances(  # noqa: N802 - the contract's name
+        self, request: ledger_service_pb2.BatchGetBalancesRequest, context: Any
+    ) -> ledger_service_pb2.BatchGetBalancesResponse:
+        """Tells the balances of many members."""
+        del context
+        as_of = _instant(request, "as_of_time")
+        found = await self._ledger.get_balances(calls.current().program_id, list(request.member_ids), as_of)
+        return ledger_service_pb2.BatchGetBalancesResponse(
+            members=[
+                ledger_pb2.MemberBalances(
+                    member_id=member_id, balances=[_balance(balance) for balance in found[member_id]]
+                )
+                for member_id in request.member_ids
+            ]
+        )
 
     async def ListEntries(  # noqa: N802 - the contract's name
         self, request: ledger_service_pb2.ListEntriesRequest, context: Any

@@ -225,11 +225,14 @@ async def update_wallets(connection: db.Connection, program_id: str, wallets: Se
 
 
 async def read_balances(
-    connection: db.Connection, program_id: str, member_id: str, as_of: datetime
-) -> list[model.Balance]:
-    """Tells how a member stands at an instant, by asset."""
-    rows = await connection.fetch(QUERIES["read_balances"], program_id, member_id, as_of)
-    return [model.Balance(**dict(row)) for row in rows]
+    connection: db.Connection, program_id: str, member_ids: Sequence[str], as_of: datetime
+) -> dict[str, list[model.Balance]]:
+    """Tells how members stand at an instant, by asset; members without a wallet are left out."""
+    found: dict[str, list[model.Balance]] = {}
+    for row in await connection.fetch(QUERIES["read_balances"], program_id, member_ids, as_of):
+        member_id, *values = row.values()
+        found.setdefault(member_id, []).append(model.Balance(*values))
+    return found
 
 
 async def find_wallet(

@@ -30,6 +30,13 @@ FUNCTIONS = frozenset(
 # What the compiler calls operators and macros by itself.
 OPERATOR = re.compile(r"[_@!\-]")
 MACRO = re.compile(r"\.(all|exists|exists_one|existsOne|map|filter)\s*\(\s*([A-Za-z_]\w*)")
+# Texts of an expression, raw ones first: what stands in them is no code.
+LITERAL = re.compile(
+    r"""(?sx)
+    [bB]?[rR][bB]?(?: \"{3}.*?\"{3} | '{3}.*?'{3} | "[^"]*" | '[^']*' )
+    | \"{3}(?:\\.|.)*?\"{3} | '{3}(?:\\.|.)*?'{3} | "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*'
+    """
+)
 # What evaluation raises where the inputs do not fit the expression; anything else is a fault of ours.
 FAULTS = (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError)
 RECIPIENT_LENGTH_MAX = 128
@@ -103,7 +110,7 @@ def _compile(name: str, text: str) -> cel.Program:
         program = cel.compile(text)
     except ValueError as error:
         raise errors.expression_invalid(name, f"does not compile: {str(error).splitlines()[0]}") from error
-    bound = {match[2] for match in MACRO.finditer(text)}
+    bound = {match[2] for match in MACRO.finditer(LITERAL.sub("''", text))}
     unknown = sorted(set(program.variables()) - VARIABLES - bound)
     if unknown:
         raise errors.expression_invalid(name, f"knows event and member only, not {', '.join(unknown)}")
@@ -117,31 +124,23 @@ def _compile(name: str, text: str) -> cel.Program:
 
 def _has_nested_macro(text: str) -> bool:
     """Tells whether a macro over a list stands within another one: what would make the cost of a rule square."""
-    ends: list[int] = []
-    for match in MACRO.finditer(text):
-        if any(match.start() < end for end in ends):
+    code = LITERAL.sub("''", text)
+    end = 0
+    for match in MACRO.finditer(code):
+        if match.start() < end:
             return True
-        ends.append(_closing(text, text.index("(", match.start())))
+        end = _closing(code, code.index("(", match.start()))
     return False
 
 
-def _closing(text: str, start: int) -> int:
-    depth, quote, escaped = 0, "", False
-    for index in range(start, len(text)):
-        character = text[index]
-        if quote:
-            escaped = character == "\\" and not escaped
-            if character == quote and not escaped:
-                quote = ""
-        elif character in "'\"":
-            quote = character
-        elif character in "([{":
-            depth += 1
-        elif character in ")]}":
-            depth -= 1
-            if not depth:
-                return index
-    return len(text)
+def _closing(code: str, start: int) -> int:
+    """Finds the end of a call, in code without literals."""
+    depth = 0
+    for index in range(start, len(code)):
+        depth += (code[index] == "(") - (code[index] == ")")
+        if not depth:
+            return index
+    return len(code)
 
 
 def evaluate(compiled: Iterable[CompiledRule], event: Event, member: model.Member, zone: str) -> list[Candidate]:

@@ -7,7 +7,7 @@ import grpc
 import pytest
 from plaudit.program.v1 import program_pb2, program_service_pb2
 
-from services.kernel import clock, due, times
+from services.kernel import clock, due, fields, times
 from services.program import checks
 from services.program.operations.events import POST_EFFECTS
 from tests.conftest import START
@@ -191,7 +191,7 @@ async def test_get_event_explains_every_decision(program: ProgramHarness) -> Non
         for event_id in ("e1", "e2")
     ]
     assert [(e.decisions[0].rule.version, e.decisions[0].effect.amount) for e in explained] == [(1, 10), (2, 20)]
-    assert explained[0].decisions[0].member["attributes"]["tier"] == "gold"
+    assert fields.struct_to_dict(explained[0].decisions[0].member)["attributes"] == {"tier": "gold"}
 
 
 async def test_effects_follow_when_the_ledger_was_away(

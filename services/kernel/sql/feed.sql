@@ -27,7 +27,8 @@ RETURNING feed_heads.partition, locked.position + 1 AS first_position;
 -- insert_events --
 -- Writes events at their positions.
 INSERT INTO feed_events (program_id, posted_at, partition, position, event_id, member_id, type, payload)
-SELECT $1, $2, event.* FROM unnest($3::integer[], $4::bigint[], $5::uuid[], $6::text[], $7::text[], $8::bytea[]) AS event;
+SELECT $1, $2, event.*
+FROM unnest($3::integer[], $4::bigint[], $5::uuid[], $6::text[], $7::text[], $8::bytea[]) AS event;
 
 -- list_heads --
 -- Lists every head; reads across programs.

@@ -118,10 +118,10 @@ FROM unnest($2::uuid[], $3::bigint[], $4::bigint[]) AS wallet (wallet_id, sequen
 WHERE wallets.program_id = $1 AND wallets.wallet_id = wallet.wallet_id;
 
 -- read_balances --
--- Tells how a member stands at an instant: what lots were earned, less what was taken from them by then. A hold whose
+-- Tells how members stand at an instant: what lots were earned, less what was taken from them by then; a hold whose
 -- time was over by then took nothing, whether that is booked or not.
 WITH wallet AS (
-    SELECT wallet_id, asset FROM wallets WHERE program_id = $1 AND member_id = $2
+    SELECT wallet_id, member_id, asset FROM wallets WHERE program_id = $1 AND member_id = ANY($2::text[])
 ), hold AS (
     SELECT hold_id, wallet_id, amount, state, placed_at, expires_at, ended_at, reversed_at
     FROM holds
@@ -169,6 +169,7 @@ WITH wallet AS (
     GROUP BY wallet_id
 )
 SELECT
+    wallet.member_id,
     wallet.asset,
     coalesce(lot_sums.available, 0)::bigint AS available,
     coalesce(hold_sums.held, 0)::bigint AS held,
@@ -177,14 +178,14 @@ SELECT
     coalesce(hold_sums.lifetime_spent, 0)::bigint AS lifetime_spent,
     coalesce(lot_sums.lifetime_expired, 0)::bigint AS lifetime_expired,
     lot_sums.next_expires_at,
-    coalesce((
-        SELECT sum(lot.rest) FROM lot
-        WHERE lot.wallet_id = wallet.wallet_id AND lot.is_live AND lot.expires_at = lot_sums.next_expires_at
-    ), 0)::bigint AS next_expiry_amount
+    coalesce(next.amount, 0)::bigint AS next_expiry_amount
 FROM wallet
 LEFT JOIN lot_sums ON lot_sums.wallet_id = wallet.wallet_id
 LEFT JOIN hold_sums ON hold_sums.wallet_id = wallet.wallet_id
-ORDER BY wallet.asset;
+LEFT JOIN (
+    SELECT wallet_id, expires_at, sum(rest) AS amount FROM lot WHERE is_live GROUP BY wallet_id, expires_at
+) AS next ON next.wallet_id = wallet.wallet_id AND next.expires_at = lot_sums.next_expires_at
+ORDER BY wallet.member_id, wallet.asset;
 
 -- find_wallet --
 -- Finds the wallet of a member in one asset, and tells whether something in it is over and yet to be booked.
@@ -203,13 +204,19 @@ FROM wallets AS wallet
 WHERE wallet.program_id = $1 AND wallet.member_id = $2 AND wallet.asset = $3;
 
 -- list_entries --
--- Lists the entries of a wallet below a number, newest first.
+-- Lists the entries of a wallet below a number, newest first; an expiry with the cause of the earn that made its lot.
 SELECT
-    request_id, leg, kind, amount, balance, sequence, occurred_at, posted_at,
-    cause_event_id, cause_rule_id, cause_rule_version, cause_redemption_id
-FROM journal
-WHERE program_id = $1 AND wallet_id = $2 AND sequence < $3
-ORDER BY sequence DESC
+    entry.request_id, entry.leg, entry.kind, entry.amount, entry.balance, entry.sequence, entry.occurred_at,
+    entry.posted_at,
+    coalesce(entry.cause_event_id, origin.cause_event_id) AS cause_event_id,
+    coalesce(entry.cause_rule_id, origin.cause_rule_id) AS cause_rule_id,
+    coalesce(entry.cause_rule_version, origin.cause_rule_version) AS cause_rule_version,
+    entry.cause_redemption_id
+FROM journal AS entry
+LEFT JOIN journal AS origin
+    ON origin.program_id = $1 AND entry.kind = 'EXPIRY' AND origin.request_id = entry.target_id AND origin.leg = 0
+WHERE entry.program_id = $1 AND entry.wallet_id = $2 AND entry.sequence < $3
+ORDER BY entry.sequence DESC
 LIMIT $4;
 
 -- list_lots --
@@ -290,7 +297,8 @@ WHERE lot.amount <> lot.remaining + lot.expired + coalesce(taken.amount, 0)
 LIMIT 20;
 
 -- check_wallet_lots --
--- Compares wallets with their lots and holds: the balance is what lots have left and active holds reserve.
+-- Compares wallets with their lots and holds: the balance is what lots have left and active holds reserve; across
+-- programs.
 SELECT
     wallet.program_id, wallet.wallet_id, wallet.balance,
     coalesce(lot_sums.remaining, 0)::bigint AS remaining, coalesce(hold_sums.held, 0)::bigint AS held
@@ -305,7 +313,8 @@ WHERE wallet.balance <> coalesce(lot_sums.remaining, 0) + coalesce(hold_sums.hel
 LIMIT 20;
 
 -- check_holds --
--- Compares holds with their allocations: what they took is their amount while they hold or were spent, else nothing.
+-- Compares holds with their allocations: what they took is their amount while they hold or were spent, else nothing;
+-- across programs.
 SELECT hold.program_id, hold.hold_id, hold.state, hold.amount, coalesce(sum(allocation.amount), 0)::bigint AS taken
 FROM holds AS hold
 LEFT JOIN allocations AS allocation

@@ -31,12 +31,6 @@ async def create_reward(
     reward_id = reward.reward_id or f"reward-{ids.derived_id('reward', program_id, request_id).hex[:12]}"
 
     async def work(connection: db.Connection) -> tuple[model.Reward, bool]:
-        prior = await rewards.find_reward_request(connection, program_id, key)
-        if prior is not None:
-            differing = requests.differing_fields(prior[1], content)
-            if differing:
-                raise kernel_errors.request_id_reused(differing)
-            return await _get(connection, program_id, prior[0]), True
         made = await rewards.insert_reward(
             connection,
             program_id,
@@ -45,10 +39,17 @@ async def create_reward(
             request_id=key,
             fingerprint=requests.fingerprint(content),
         )
-        if not made:
-            raise errors.reward_exists(reward_id)
-        if codes:
+        if made and codes:
             await rewards.insert_codes(connection, program_id, reward_id, list(codes))
+        if not made:
+            # Only now is it sure that a request of this id, raced or earlier, is to be seen.
+            prior = await rewards.find_reward_request(connection, program_id, key)
+            if prior is None:
+                raise errors.reward_exists(reward_id)
+            differing = requests.differing_fields(prior[1], content)
+            if differing:
+                raise kernel_errors.request_id_reused(differing)
+            return await _get(connection, program_id, prior[0]), True
         return await _get(connection, program_id, reward_id), False
 
     return await db.transaction(context.pool, work)

@@ -22,10 +22,10 @@ async def create_rule(context: Context, program_id: str, rule: model.Rule, reque
     content: dict[str, object] = {"rule": rules.to_definition(rule), "ruleId": rule.rule_id}
 
     async def work(connection: db.Connection) -> tuple[model.Rule, bool]:
+        await _lock(connection, program_id)
         prior = await _prior(connection, program_id, request_id, content)
         if prior is not None:
             return prior, True
-        await _lock(connection, program_id)
         now = await context.time.now(connection)
         if not await rules.insert_rule(connection, program_id, rule.rule_id, now):
             raise errors.rule_exists(rule.rule_id)
@@ -51,10 +51,10 @@ async def update_rule(
     """
 
     async def work(connection: db.Connection) -> tuple[model.Rule, bool]:
+        await _lock(connection, program_id)
         prior = await _prior(connection, program_id, request_id, content)
         if prior is not None:
             return prior, True
-        await _lock(connection, program_id)
         current = await rules.get_rule(connection, program_id, rule_id)
         if current is None:
             raise errors.rule_not_found(rule_id)

@@ -9,8 +9,12 @@ RETURNING program_id;
 SELECT program_id, display_name, time_zone, rules_revision, created_at FROM programs WHERE program_id = $1;
 
 -- lock_program --
--- Locks a program while its rules change, and counts the change.
-UPDATE programs SET rules_revision = rules_revision + 1 WHERE program_id = $1 RETURNING rules_revision;
+-- Locks a program while its rules change.
+SELECT program_id FROM programs WHERE program_id = $1 FOR UPDATE;
+
+-- count_rule_change --
+-- Tells every server that the rules of a program changed.
+UPDATE programs SET rules_revision = rules_revision + 1 WHERE program_id = $1;
 
 -- insert_api_key --
 -- Makes a key.
@@ -191,12 +195,12 @@ ON CONFLICT (program_id, rule_id, member_id, period, period_start) DO UPDATE
 SET amount = excluded.amount, count = excluded.count;
 
 -- insert_reward --
--- Makes a reward, unless there is one of that id.
+-- Makes a reward, unless there is one of that id or of that request.
 INSERT INTO rewards (
     program_id, reward_id, display_name, description, asset, cost, fulfilment, created_at, request_id, fingerprint
 )
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-ON CONFLICT (program_id, reward_id) DO NOTHING
+ON CONFLICT DO NOTHING
 RETURNING reward_id;
 
 -- find_reward_request --

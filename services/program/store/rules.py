@@ -49,7 +49,7 @@ def _instant(text: str | None) -> datetime | None:
 
 
 async def lock_program(connection: db.Connection, program_id: str) -> bool:
-    """Locks a program while its rules change, and counts the change; False where there is none."""
+    """Locks a program while its rules change; False where there is none."""
     return await connection.fetchval(QUERIES["lock_program"], program_id) is not None
 
 
@@ -67,7 +67,7 @@ async def insert_rule_version(
     request_id: uuid.UUID,
     fingerprint: bytes,
 ) -> None:
-    """Writes a version and makes it the newest."""
+    """Writes a version, makes it the newest, and tells every server that there is one."""
     definition = to_definition(rule)
     await connection.execute(
         QUERIES["insert_rule_version"],
@@ -80,6 +80,7 @@ async def insert_rule_version(
         fingerprint,
     )
     await connection.execute(QUERIES["set_rule_version"], program_id, rule.rule_id, rule.version)
+    await connection.execute(QUERIES["count_rule_change"], program_id)
 
 
 async def find_rule_request(

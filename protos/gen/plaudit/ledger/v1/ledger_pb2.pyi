@@ -500,6 +500,34 @@ class Balance(_message.Message):
 Global___Balance: _TypeAlias = Balance  # noqa: Y015
 
 @_typing.final
+class MemberBalances(_message.Message):
+    """Is the standing of one member."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    BALANCES_FIELD_NUMBER: _builtins.int
+    member_id: _builtins.str
+    """Names the member."""
+    @_builtins.property
+    def balances(self) -> _containers.RepeatedCompositeFieldContainer[Global___Balance]:
+        """Lists one balance an asset, in the order of their names."""
+
+    def __init__(
+        self,
+        *,
+        member_id: _builtins.str = ...,
+        balances: _abc.Iterable[Global___Balance] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balances", b"balances", "member_id", b"member_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemberBalances: _TypeAlias = MemberBalances  # noqa: Y015
+
+@_typing.final
 class NextExpiry(_message.Message):
     """Tells what expires next."""
 
@@ -563,7 +591,7 @@ class Entry(_message.Message):
 
     @_builtins.property
     def cause(self) -> Global___Cause:
-        """Says why it happened."""
+        """Says why it happened; for an expiry, why the value had been earned."""
 
     def __init__(
         self,

@@ -29,7 +29,7 @@ from plaudit.ledger.v1 import ledger_pb2 as plaudit_dot_ledger_dot_v1_dot_ledger
 from plaudit.type.v1 import options_pb2 as plaudit_dot_type_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&plaudit/ledger/v1/ledger_service.proto\x12\x11plaudit.ledger.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eplaudit/ledger/v1/ledger.proto\x1a\x1dplaudit/type/v1/options.proto\"\\\n\x15PostOperationsRequest\x12\x43\n\noperations\x18\x01 \x03(\x0b\x32\x1c.plaudit.ledger.v1.OperationB\x11\xe2\x41\x01\x02\x9a\xb5\x18\x05\x08\x01\x10\xe8\x07\xa0\xb5\x18\x01\"M\n\x16PostOperationsResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\".plaudit.ledger.v1.OperationResult\"l\n\x12GetBalancesRequest\x12 \n\tmember_id\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\x8a\xb5\x18\x05\x08\x80\x01\x10\x01\x12\x34\n\nas_of_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\"C\n\x13GetBalancesResponse\x12,\n\x08\x62\x61lances\x18\x01 \x03(\x0b\x32\x1a.plaudit.ledger.v1.Balance\"\x97\x01\n\x12ListEntriesRequest\x12 \n\tmember_id\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\x8a\xb5\x18\x05\x08\x80\x01\x10\x01\x12\x1b\n\x05\x61sset\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\x8a\xb5\x18\x04\x08 \x10\x02\x12!\n\tpage_size\x18\x03 \x01(\x05\x42\x0e\xe2\x41\x01\x01\x92\xb5\x18\x06\x10\xff\xff\xff\xff\x07\x12\x1f\n\npage_token\x18\x04 \x01(\tB\x0b\xe2\x41\x01\x01\x8a\xb5\x18\x03\x08\x80\x08\"Y\n\x13ListEntriesResponse\x12)\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x18.plaudit.ledger.v1.Entry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x94\x01\n\x0fListLotsRequest\x12 \n\tmember_id\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\x8a\xb5\x18\x05\x08\x80\x01\x10\x01\x12\x1b\n\x05\x61sset\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\x8a\xb5\x18\x04\x08 \x10\x02\x12!\n\tpage_size\x18\x03 \x01(\x05\x42\x0e\xe2\x41\x01\x01\x92\xb5\x18\x06\x10\xff\xff\xff\xff\x07\x12\x1f\n\npage_token\x18\x04 \x01(\tB\x0b\xe2\x41\x01\x01\x8a\xb5\x18\x03\x08\x80\x08\"Q\n\x10ListLotsResponse\x12$\n\x04lots\x18\x01 \x03(\x0b\x32\x16.plaudit.ledger.v1.Lot\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xc4\x04\n\rLedgerService\x12w\n\x0ePostOperations\x12(.plaudit.ledger.v1.PostOperationsRequest\x1a).plaudit.ledger.v1.PostOperationsResponse\"\x10\x8a\xb5\x18\x0cledger.write\x12\x95\x01\n\x0bGetBalances\x12%.plaudit.ledger.v1.GetBalancesRequest\x1a&.plaudit.ledger.v1.GetBalancesResponse\"7\x8a\xb5\x18\x0bledger.read\x82\xd3\xe4\x93\x02\"\x12 /v1/members/{member_id}/balances\x12\x96\x01\n\x0bListEntries\x12%.plaudit.ledger.v1.ListEntriesRequest\x1a&.plaudit.ledger.v1.ListEntriesResponse\"8\x8a\xb5\x18\x0bledger.read\x82\xd3\xe4\x93\x02#\x12!/v1/members/{member_id}/statement\x12\x88\x01\n\x08ListLots\x12\".plaudit.ledger.v1.ListLotsRequest\x1a#.plaudit.ledger.v1.ListLotsResponse\"3\x8a\xb5\x18\x0bledger.read\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/members/{member_id}/lotsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&plaudit/ledger/v1/ledger_service.proto\x12\x11plaudit.ledger.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eplaudit/ledger/v1/ledger.proto\x1a\x1dplaudit/type/v1/options.proto\"\\\n\x15PostOperationsRequest\x12\x43\n\noperations\x18\x01 \x03(\x0b\x32\x1c.plaudit.ledger.v1.OperationB\x11\xe2\x41\x01\x02\x9a\xb5\x18\x05\x08\x01\x10\xe8\x07\xa0\xb5\x18\x01\"M\n\x16PostOperationsResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\".plaudit.ledger.v1.OperationResult\"l\n\x12GetBalancesRequest\x12 \n\tmember_id\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\x8a\xb5\x18\x05\x08\x80\x01\x10\x01\x12\x34\n\nas_of_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\"C\n\x13GetBalancesResponse\x12,\n\x08\x62\x61lances\x18\x01 \x03(\x0b\x32\x1a.plaudit.ledger.v1.Balance\"r\n\x17\x42\x61tchGetBalancesRequest\x12!\n\nmember_ids\x18\x01 \x03(\tB\r\xe2\x41\x01\x02\x9a\xb5\x18\x05\x08\x01\x10\xe8\x07\x12\x34\n\nas_of_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\"N\n\x18\x42\x61tchGetBalancesResponse\x12\x32\n\x07members\x18\x01 \x03(\x0b\x32!.plaudit.ledger.v1.MemberBalances\"\x97\x01\n\x12ListEntriesRequest\x12 \n\tmember_id\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\x8a\xb5\x18\x05\x08\x80\x01\x10\x01\x12\x1b\n\x05\x61sset\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\x8a\xb5\x18\x04\x08 \x10\x02\x12!\n\tpage_size\x18\x03 \x01(\x05\x42\x0e\xe2\x41\x01\x01\x92\xb5\x18\x06\x10\xff\xff\xff\xff\x07\x12\x1f\n\npage_token\x18\x04 \x01(\tB\x0b\xe2\x41\x01\x01\x8a\xb5\x18\x03\x08\x80\x08\"Y\n\x13ListEntriesResponse\x12)\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x18.plaudit.ledger.v1.Entry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x94\x01\n\x0fListLotsRequest\x12 \n\tmember_id\x18\x01 \x01(\tB\r\xe2\x41\x01\x02\x8a\xb5\x18\x05\x08\x80\x01\x10\x01\x12\x1b\n\x05\x61sset\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x01\x8a\xb5\x18\x04\x08 \x10\x02\x12!\n\tpage_size\x18\x03 \x01(\x05\x42\x0e\xe2\x41\x01\x01\x92\xb5\x18\x06\x10\xff\xff\xff\xff\x07\x12\x1f\n\npage_token\x18\x04 \x01(\tB\x0b\xe2\x41\x01\x01\x8a\xb5\x18\x03\x08\x80\x08\"Q\n\x10ListLotsResponse\x12$\n\x04lots\x18\x01 \x03(\x0b\x32\x16.plaudit.ledger.v1.Lot\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xea\x05\n\rLedgerService\x12w\n\x0ePostOperations\x12(.plaudit.ledger.v1.PostOperationsRequest\x1a).plaudit.ledger.v1.PostOperationsResponse\"\x10\x8a\xb5\x18\x0cledger.write\x12\x95\x01\n\x0bGetBalances\x12%.plaudit.ledger.v1.GetBalancesRequest\x1a&.plaudit.ledger.v1.GetBalancesResponse\"7\x8a\xb5\x18\x0bledger.read\x82\xd3\xe4\x93\x02\"\x12 /v1/members/{member_id}/balances\x12\xa3\x01\n\x10\x42\x61tchGetBalances\x12*.plaudit.ledger.v1.BatchGetBalancesRequest\x1a+.plaudit.ledger.v1.BatchGetBalancesResponse\"6\x8a\xb5\x18\x0bledger.read\x82\xd3\xe4\x93\x02!\"\x1c/v1/members:batchGetBalances:\x01*\x12\x96\x01\n\x0bListEntries\x12%.plaudit.ledger.v1.ListEntriesRequest\x1a&.plaudit.ledger.v1.ListEntriesResponse\"8\x8a\xb5\x18\x0bledger.read\x82\xd3\xe4\x93\x02#\x12!/v1/members/{member_id}/statement\x12\x88\x01\n\x08ListLots\x12\".plaudit.ledger.v1.ListLotsRequest\x1a#.plaudit.ledger.v1.ListLotsResponse\"3\x8a\xb5\x18\x0bledger.read\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/members/{member_id}/lotsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,6 +42,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETBALANCESREQUEST'].fields_by_name['member_id']._serialized_options = b'\342A\001\002\212\265\030\005\010\200\001\020\001'
   _globals['_GETBALANCESREQUEST'].fields_by_name['as_of_time']._loaded_options = None
   _globals['_GETBALANCESREQUEST'].fields_by_name['as_of_time']._serialized_options = b'\342A\001\001'
+  _globals['_BATCHGETBALANCESREQUEST'].fields_by_name['member_ids']._loaded_options = None
+  _globals['_BATCHGETBALANCESREQUEST'].fields_by_name['member_ids']._serialized_options = b'\342A\001\002\232\265\030\005\010\001\020\350\007'
+  _globals['_BATCHGETBALANCESREQUEST'].fields_by_name['as_of_time']._loaded_options = None
+  _globals['_BATCHGETBALANCESREQUEST'].fields_by_name['as_of_time']._serialized_options = b'\342A\001\001'
   _globals['_LISTENTRIESREQUEST'].fields_by_name['member_id']._loaded_options = None
   _globals['_LISTENTRIESREQUEST'].fields_by_name['member_id']._serialized_options = b'\342A\001\002\212\265\030\005\010\200\001\020\001'
   _globals['_LISTENTRIESREQUEST'].fields_by_name['asset']._loaded_options = None
@@ -62,6 +66,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LEDGERSERVICE'].methods_by_name['PostOperations']._serialized_options = b'\212\265\030\014ledger.write'
   _globals['_LEDGERSERVICE'].methods_by_name['GetBalances']._loaded_options = None
   _globals['_LEDGERSERVICE'].methods_by_name['GetBalances']._serialized_options = b'\212\265\030\013ledger.read\202\323\344\223\002\"\022 /v1/members/{member_id}/balances'
+  _globals['_LEDGERSERVICE'].methods_by_name['BatchGetBalances']._loaded_options = None
+  _globals['_LEDGERSERVICE'].methods_by_name['BatchGetBalances']._serialized_options = b'\212\265\030\013ledger.read\202\323\344\223\002!\"\034/v1/members:batchGetBalances:\001*'
   _globals['_LEDGERSERVICE'].methods_by_name['ListEntries']._loaded_options = None
   _globals['_LEDGERSERVICE'].methods_by_name['ListEntries']._serialized_options = b'\212\265\030\013ledger.read\202\323\344\223\002#\022!/v1/members/{member_id}/statement'
   _globals['_LEDGERSERVICE'].methods_by_name['ListLots']._loaded_options = None
@@ -74,14 +80,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETBALANCESREQUEST']._serialized_end=501
   _globals['_GETBALANCESRESPONSE']._serialized_start=503
   _globals['_GETBALANCESRESPONSE']._serialized_end=570
-  _globals['_LISTENTRIESREQUEST']._serialized_start=573
-  _globals['_LISTENTRIESREQUEST']._serialized_end=724
-  _globals['_LISTENTRIESRESPONSE']._serialized_start=726
-  _globals['_LISTENTRIESRESPONSE']._serialized_end=815
-  _globals['_LISTLOTSREQUEST']._serialized_start=818
-  _globals['_LISTLOTSREQUEST']._serialized_end=966
-  _globals['_LISTLOTSRESPONSE']._serialized_start=968
-  _globals['_LISTLOTSRESPONSE']._serialized_end=1049
-  _globals['_LEDGERSERVICE']._serialized_start=1052
-  _globals['_LEDGERSERVICE']._serialized_end=1632
+  _globals['_BATCHGETBALANCESREQUEST']._serialized_start=572
+  _globals['_BATCHGETBALANCESREQUEST']._serialized_end=686
+  _globals['_BATCHGETBALANCESRESPONSE']._serialized_start=688
+  _globals['_BATCHGETBALANCESRESPONSE']._serialized_end=766
+  _globals['_LISTENTRIESREQUEST']._serialized_start=769
+  _globals['_LISTENTRIESREQUEST']._serialized_end=920
+  _globals['_LISTENTRIESRESPONSE']._serialized_start=922
+  _globals['_LISTENTRIESRESPONSE']._serialized_end=1011
+  _globals['_LISTLOTSREQUEST']._serialized_start=1014
+  _globals['_LISTLOTSREQUEST']._serialized_end=1162
+  _globals['_LISTLOTSRESPONSE']._serialized_start=1164
+  _globals['_LISTLOTSRESPONSE']._serialized_end=1245
+  _globals['_LEDGERSERVICE']._serialized_start=1248
+  _globals['_LEDGERSERVICE']._serialized_end=1994
 # @@protoc_insertion_point(module_scope)

@@ -45,6 +45,11 @@ class LedgerServiceStub:
                 request_serializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.GetBalancesRequest.SerializeToString,
                 response_deserializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.GetBalancesResponse.FromString,
                 _registered_method=True)
+        self.BatchGetBalances = channel.unary_unary(
+                '/plaudit.ledger.v1.LedgerService/BatchGetBalances',
+                request_serializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.BatchGetBalancesRequest.SerializeToString,
+                response_deserializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.BatchGetBalancesResponse.FromString,
+                _registered_method=True)
         self.ListEntries = channel.unary_unary(
                 '/plaudit.ledger.v1.LedgerService/ListEntries',
                 request_serializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.ListEntriesRequest.SerializeToString,
@@ -81,6 +86,13 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchGetBalances(self, request, context):
+        """Tells the balances of 1 to 1,000 members at one instant, in the order of the request.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListEntries(self, request, context):
         """Lists what happened to one asset of a member, newest first, each with its running balance and cause.
         """
@@ -107,6 +119,11 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.GetBalances,
                     request_deserializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.GetBalancesRequest.FromString,
                     response_serializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.GetBalancesResponse.SerializeToString,
+            ),
+            'BatchGetBalances': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetBalances,
+                    request_deserializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.BatchGetBalancesRequest.FromString,
+                    response_serializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.BatchGetBalancesResponse.SerializeToString,
             ),
             'ListEntries': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEntries,
@@ -174,6 +191,33 @@ class LedgerService:
             '/plaudit.ledger.v1.LedgerService/GetBalances',
             plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.GetBalancesRequest.SerializeToString,
             plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.GetBalancesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGetBalances(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plaudit.ledger.v1.LedgerService/BatchGetBalances',
+            plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.BatchGetBalancesRequest.SerializeToString,
+            plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.BatchGetBalancesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,8 @@ class LedgerServiceStub:
 
     A member without any wallet has one balance of zero `points`.
     """
+    BatchGetBalances: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.BatchGetBalancesRequest, _ledger_service_pb2.BatchGetBalancesResponse]
+    """Tells the balances of 1 to 1,000 members at one instant, in the order of the request."""
     ListEntries: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ListEntriesRequest, _ledger_service_pb2.ListEntriesResponse]
     """Lists what happened to one asset of a member, newest first, each with its running balance and cause."""
     ListLots: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ListLotsRequest, _ledger_service_pb2.ListLotsResponse]
@@ -67,6 +69,8 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
 
     A member without any wallet has one balance of zero `points`.
     """
+    BatchGetBalances: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.BatchGetBalancesRequest, _ledger_service_pb2.BatchGetBalancesResponse]  # type: ignore[assignment]
+    """Tells the balances of 1 to 1,000 members at one instant, in the order of the request."""
     ListEntries: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListEntriesRequest, _ledger_service_pb2.ListEntriesResponse]  # type: ignore[assignment]
     """Lists what happened to one asset of a member, newest first, each with its running balance and cause."""
     ListLots: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListLotsRequest, _ledger_service_pb2.ListLotsResponse]  # type: ignore[assignment]
@@ -98,6 +102,14 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
 
         A member without any wallet has one balance of zero `points`.
         """
+
+    @_abc_1.abstractmethod
+    def BatchGetBalances(
+        self,
+        request: _ledger_service_pb2.BatchGetBalancesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.BatchGetBalancesResponse, _abc.Awaitable[_ledger_service_pb2.BatchGetBalancesResponse]]:
+        """Tells the balances of 1 to 1,000 members at one instant, in the order of the request."""
 
     @_abc_1.abstractmethod
     def ListEntries(

@@ -260,7 +260,7 @@ class Event(_message.Message):
 
     @_builtins.property
     def properties(self) -> _struct_pb2.Struct:
-        """Holds whatever rules may look at: at most 100 keys in all, 8 levels deep, 32 KiB. Whole numbers beyond 2^53 are
+        """Holds whatever rules may look at: at most 100 keys and list items in all, 8 levels deep, 32 KiB. Whole numbers beyond 2^53 are
         refused, since JSON numbers cannot carry them exactly; send them as strings.
         """
 
