@@ -100,10 +100,10 @@ class Server:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         logs.get_logger().info("serving", address=address)
 
-    async def stop(self) -> None:
-        """Drains: says so to balancers, refuses new calls, waits for those under way."""
+    async def stop(self, *, notice_s: float = DRAIN_NOTICE_S) -> None:
+        """Drains: says so to balancers, after `notice_s` refuses new calls, waits for those under way."""
         await self._health.enter_graceful_shutdown()
-        await asyncio.sleep(DRAIN_NOTICE_S)
+        await asyncio.sleep(notice_s)
         self._drain.draining = True
         await self._server.stop(DRAIN_S)
 

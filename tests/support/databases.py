@@ -44,6 +44,18 @@ class Databases:
         finally:
             await connection.close()
 
+    @asynccontextmanager
+    async def empty(self) -> AsyncIterator[str]:
+        """Lends an empty database, by name; nobody but the superuser has a right in it."""
+        name = f"empty_{os.getpid()}_{next(NUMBERS)}"
+        connection = await self.admin()
+        try:
+            await connection.execute(f'CREATE DATABASE "{name}"')
+            yield name
+            await connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        finally:
+            await connection.close()
+
     async def _make_template(self, service: str) -> None:
         self.server.create_databases([service])
         folder = SERVICES / service / "sql" / "migrations"

@@ -80,6 +80,6 @@ async def run_ledger(dsn: str, time: clock.Clock) -> AsyncIterator[LedgerHarness
         yield LedgerHarness(ledger, address, channel, stub, feed_service_pb2_grpc.FeedServiceStub(channel))
     finally:
         await channel.close()
-        await server.stop()
+        await server.stop(notice_s=0)
         await ledger.writes.close()
         await pool.close()

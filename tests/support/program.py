@@ -141,7 +141,7 @@ async def run_program(dsn: str, time: clock.Clock, ledger_address: str) -> Async
         )
     finally:
         await channel.close()
-        await server.stop()
+        await server.stop(notice_s=0)
         await events.close()
         await ledger_channel.close()
         await pool.close()
