@@ -27,6 +27,9 @@ class Code(enum.Enum):
     INTERNAL = "INTERNAL"
 
 
+TRANSIENT_CODES = (Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.ABORTED, Code.DEADLINE_EXCEEDED)
+
+
 @dataclass(frozen=True, slots=True)
 class Violation:
     """Names one field that is at fault, in lowerCamelCase with dots and brackets, and says what is wrong with it."""
@@ -47,6 +50,11 @@ class DomainError(Exception):
     metadata: Mapping[str, str] = field(default_factory=dict)
     violations: tuple[Violation, ...] = ()
     retry_after_s: float | None = None
+
+    @property
+    def is_transient(self) -> bool:
+        """Tells whether the same thing may succeed later with nothing changed, so that it is waited for."""
+        return self.code in TRANSIENT_CODES
 
     def __str__(self) -> str:
         """Reads like a log line: the reason, then the sentence."""

@@ -226,9 +226,9 @@ class Follower:
     async def _advance(self, head: Head) -> bool:
         try:
             return await db.transaction(self._pool, lambda connection: self._work_page(connection, head))
-        except errors.DomainError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the follower: one bad event never stops the others
+        except Exception as error:
+            if _is_awaited(error):
+                raise
             logs.get_logger().warning("feed_page_failed", follower=self._name, error=str(error))
             return await self._advance_one_by_one(head)
 
@@ -250,32 +250,44 @@ class Follower:
         page = await self._source.read(head.program_id, head.partition, position)
         for event in page.events:
             try:
-                await db.transaction(self._pool, lambda connection, e=event: self._work_event(connection, head, e))  # type: ignore[misc]
-            except errors.DomainError:
-                raise
-            except Exception as error:  # noqa: BLE001 - the follower, as above
-                key = (head.program_id, head.partition, event.position)
-                self._failures[key] = self._failures.get(key, 0) + 1
-                logs.get_logger().exception("feed_event_failed", follower=self._name, position=event.position)
-                if self._failures[key] < EVENT_ATTEMPTS_MAX:
+                ours = await db.transaction(self._pool, lambda c, e=event, p=position: self._work_event(c, head, e, p))  # type: ignore[misc]
+            except Exception as error:
+                if _is_awaited(error):
+                    raise
+                if self._fails_again(head, event):
                     await asyncio.sleep(RETRY_S)
                     return True
                 message = f"{error!r}"[:1000]
-                await db.transaction(self._pool, lambda c, e=event, m=message: self._set_aside(c, head, e, m))  # type: ignore[misc]
-                del self._failures[key]
+                ours = await db.transaction(
+                    self._pool,
+                    lambda c, e=event, p=position, m=message: self._set_aside(c, head, e, p, m),  # type: ignore[misc]
+                )
+            if not ours:
+                return True  # Another replica is at it; what this one has read may be old.
+            position = event.position
         return bool(page.events)
 
-    async def _work_event(self, connection: db.Connection, head: Head, event: Incoming) -> None:
-        position = await self._lock_cursor(connection, head)
-        if position is None or position >= event.position:
-            return  # Another replica is there already.
+    def _fails_again(self, head: Head, event: Incoming) -> bool:
+        """Counts a failure of an event, logs it, and tells whether the event is to be tried again."""
+        key = (head.program_id, head.partition, event.position)
+        self._failures[key] = self._failures.get(key, 0) + 1
+        logs.get_logger().exception("feed_event_failed", follower=self._name, position=event.position)
+        if self._failures[key] < EVENT_ATTEMPTS_MAX:
+            return True
+        del self._failures[key]
+        return False
+
+    async def _work_event(self, connection: db.Connection, head: Head, event: Incoming, after: int) -> bool:
+        """Works one event where the cursor stands right before it still, and tells whether it did."""
+        if await self._lock_cursor(connection, head) != after:
+            return False
         await self._handler(connection, head.program_id, [event])
         await self._move_cursor(connection, head, event.position)
+        return True
 
-    async def _set_aside(self, connection: db.Connection, head: Head, event: Incoming, error: str) -> None:
-        position = await self._lock_cursor(connection, head)
-        if position is None or position >= event.position:
-            return
+    async def _set_aside(self, connection: db.Connection, head: Head, event: Incoming, after: int, error: str) -> bool:
+        if await self._lock_cursor(connection, head) != after:
+            return False
         await connection.execute(
             QUERIES["insert_dead_letter"],
             event.program_id,
@@ -290,6 +302,7 @@ class Follower:
             error,
         )
         await self._move_cursor(connection, head, event.position)
+        return True
 
     async def replay_dead_letters(self, program_id: str) -> int:
         """Works the dead letters of a program once more; tells how many are done. One that fails again stays."""
@@ -298,17 +311,20 @@ class Follower:
         for row in rows:
             event = Incoming(**dict(row))
             try:
-                await db.transaction(self._pool, lambda c, e=event: self._replay(c, e))  # type: ignore[misc]
-                done += 1
+                done += await db.transaction(self._pool, lambda c, e=event: self._replay(c, e))  # type: ignore[misc]
             except Exception:  # noqa: BLE001 - the follower: it stays where it is, with its error in the log
                 logs.get_logger().exception("dead_letter_failed", follower=self._name, position=event.position)
         return done
 
-    async def _replay(self, connection: db.Connection, event: Incoming) -> None:
-        await self._handler(connection, event.program_id, [event])
-        await connection.execute(
+    async def _replay(self, connection: db.Connection, event: Incoming) -> bool:
+        # Deleted first, which whoever replays the same letter waits for.
+        deleted = await connection.fetchval(
             QUERIES["delete_dead_letter"], event.program_id, self._name, event.partition, event.position
         )
+        if deleted is None:
+            return False
+        await self._handler(connection, event.program_id, [event])
+        return True
 
     async def _lock_cursor(self, connection: db.Connection, head: Head) -> int | None:
         await connection.execute(QUERIES["create_cursor"], head.program_id, self._name, head.partition)
@@ -318,6 +334,11 @@ class Follower:
 
     async def _move_cursor(self, connection: db.Connection, head: Head, position: int) -> None:
         await connection.execute(QUERIES["move_cursor"], head.program_id, self._name, head.partition, position)
+
+
+def _is_awaited(error: Exception) -> bool:
+    """Tells whether a failure is no fault of the event: what is away is waited for, however long."""
+    return isinstance(error, errors.DomainError) and error.is_transient
 
 
 async def check(connection: db.Connection) -> list[checks.CheckRow]:

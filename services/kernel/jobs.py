@@ -54,8 +54,8 @@ class Kicker:
         self._service = service
         self._pool: ArqRedis | None = None
 
-    async def kick(self, job: str) -> None:
-        """Asks for one run of a job."""
+    async def kick(self, job: str, after_s: float = 0) -> None:
+        """Asks for one run of a job, now or after some seconds. Call it when the row that it is for is committed."""
         try:
             if self._pool is None:
                 self._pool = await create_pool(
@@ -64,7 +64,7 @@ class Kicker:
                     job_deserializer=msgpack.unpackb,
                     default_queue_name=queue_name(self._service),
                 )
-            await self._pool.enqueue_job(job, _job_id=f"{self._service}:{job}:{ids.new_id()}")
+            await self._pool.enqueue_job(job, _job_id=f"{self._service}:{job}:{ids.new_id()}", _defer_by=after_s)
         except REDIS_FAILURES as error:
             logs.get_logger().warning("kick_lost", job=job, error=type(error).__name__)
 

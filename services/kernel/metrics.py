@@ -1,6 +1,6 @@
 """Metrics that every service has, for Prometheus."""
 
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest, start_http_server
 
 LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 SIZE_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -21,3 +21,9 @@ DUE_DEAD = Counter("plaudit_due_dead", "Due work that ended as a dead letter, by
 def render() -> tuple[bytes, str]:
     """Gives the text of all metrics and its content type."""
     return generate_latest(), CONTENT_TYPE_LATEST
+
+
+def serve(address: str) -> None:
+    """Answers Prometheus at `host:port`, in a thread of its own. Raises OSError where the port is taken."""
+    host, _, port = address.rpartition(":")
+    start_http_server(int(port), addr=host)

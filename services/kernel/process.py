@@ -8,13 +8,22 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import uvloop
 
-from services.kernel import config, errors, logs
+from services.kernel import config, errors, logs, metrics
 
 USAGE_EXIT = 2
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every process can be told: where Prometheus finds its metrics; nowhere where it is empty."""
+
+    metrics_listen: str = config.setting("PLAUDIT_METRICS_LISTEN", lambda text: text and config.address(text), "")
+
 
 Role = tuple[type[Any], Callable[[Any], Coroutine[Any, Any, None]]]
 
@@ -49,11 +58,14 @@ def main(service: str, roles: Mapping[str, Role], arguments: list[str] | None = 
     settings, run = roles[arguments[0]]
     try:
         loaded = config.load(settings, os.environ)
-        common = config.load(logs.Settings, os.environ)
+        logging = config.load(logs.Settings, os.environ)
+        common = config.load(Settings, os.environ)
     except config.SettingsError as error:
         sys.exit(_complain(*error.problems))
-    logs.configure(service=service, role=arguments[0], log_format=common.log_format, level=common.log_level)
+    logs.configure(service=service, role=arguments[0], log_format=logging.log_format, level=logging.log_level)
     try:
+        if common.metrics_listen:
+            metrics.serve(common.metrics_listen)
         uvloop.run(run(loaded))
     except (errors.DomainError, OSError) as error:
         sys.exit(_complain(str(error)))

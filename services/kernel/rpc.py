@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -29,28 +30,17 @@ SERVER_OPTIONS = [
     ("grpc.max_connection_age_grace_ms", 30 * 1000),
 ]
 
-# Retried by the channel: only UNAVAILABLE, which a server sends before it did anything or where the same request id
-# makes a second try safe. Every write of every contract carries such an id.
-SERVICE_CONFIG = {
-    "loadBalancingConfig": [{"round_robin": {}}],
-    "methodConfig": [
-        {
-            "name": [{}],
-            "retryPolicy": {
-                "maxAttempts": 3,
-                "initialBackoff": "0.05s",
-                "maxBackoff": "0.5s",
-                "backoffMultiplier": 3,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ],
+RETRY_POLICY = {
+    "maxAttempts": 3,
+    "initialBackoff": "0.05s",
+    "maxBackoff": "0.5s",
+    "backoffMultiplier": 3,
+    "retryableStatusCodes": ["UNAVAILABLE"],
 }
 
 CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
-    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
     ("grpc.enable_retries", 1),
     # A peer that was restarted is found again within a second.
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -144,14 +134,34 @@ class ServiceIdentity:
         return metadata
 
 
-def channel(address: str) -> grpc.aio.Channel:
-    """Opens a channel that finds all replicas behind a name and retries where that is safe.
+def service_config(files: Iterable[FileDescriptor]) -> str:
+    """Says how a channel to these contracts behaves, as gRPC's service config.
+
+    Only UNAVAILABLE is retried, and only for methods whose contract says that a second try does no harm
+    (`idempotency_level`): reads, and writes that carry an id.
+    """
+    names = [
+        {"service": service.full_name, "method": method.name}
+        for file in files
+        for service in file.services_by_name.values()
+        for method in service.methods
+        if method.GetOptions().idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN
+    ]
+    config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
+    if names:
+        config["methodConfig"] = [{"name": names, "retryPolicy": RETRY_POLICY}]
+    return json.dumps(config)
+
+
+def channel(address: str, files: Iterable[FileDescriptor] = ()) -> grpc.aio.Channel:
+    """Opens a channel that finds all replicas behind a name, and retries what these contracts allow.
 
     A numeric address stays one; a name is asked for through DNS, so that round robin sees every replica.
     """
     host = address.rpartition(":")[0]
     numeric = host.replace(".", "").isdigit() or host.startswith("[")
-    return grpc.aio.insecure_channel(address if numeric else f"dns:///{address}", options=CHANNEL_OPTIONS)
+    options = [*CHANNEL_OPTIONS, ("grpc.service_config", service_config(files))]
+    return grpc.aio.insecure_channel(address if numeric else f"dns:///{address}", options=options)
 
 
 async def checked(call: Any, *, dependency: str) -> Any:

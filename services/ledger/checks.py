@@ -1,9 +1,7 @@
 """What `plaudit check` and `plaudit status` say of the ledger."""
 
-from typing import Any
-
 from services.kernel import clock, db, feed
-from services.kernel.checks import CheckRow, StatusRow
+from services.kernel.checks import CheckRow, StatusRow, compare
 from services.ledger.store import QUERIES
 
 DATABASE_CLOCK = clock.DatabaseClock()
@@ -23,22 +21,26 @@ async def _check(connection: db.Connection, time: clock.Clock) -> list[CheckRow]
         if row["count"]
     ]
     return [
-        await _compare(connection, "check_wallets", "journal against balances", counts["entries"]),
-        await _compare(connection, "check_lots", "lots against allocations", counts["lots"]),
-        await _compare(connection, "check_wallet_lots", "balances against lots and holds", counts["wallets"]),
-        await _compare(connection, "check_holds", "holds against allocations", counts["holds"]),
+        await compare(
+            connection, QUERIES["check_wallets"], subject="journal against balances", examined=counts["entries"]
+        ),
+        await _row(connection, "check_lots", "lots against allocations", counts["lots"]),
+        await compare(
+            connection,
+            QUERIES["check_wallet_lots"],
+            subject="balances against lots and holds",
+            examined=counts["wallets"],
+        ),
+        await compare(
+            connection, QUERIES["check_holds"], subject="holds against allocations", examined=counts["holds"]
+        ),
         CheckRow("expiries against time", counts["lots"] + counts["holds"], tuple(unbooked)),
         *await feed.check(connection),
     ]
 
 
-async def _compare(connection: db.Connection, query: str, subject: str, examined: int) -> CheckRow:
-    rows = await connection.fetch(QUERIES[query])
-    return CheckRow(subject, examined, tuple(_describe(dict(row)) for row in rows))
-
-
-def _describe(row: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in row.items())
+async def _row(connection: db.Connection, query: str, subject: str, examined: int) -> CheckRow:
+    return await compare(connection, QUERIES[query], subject=subject, examined=examined)
 
 
 async def status(pool: db.Pool) -> list[StatusRow]:

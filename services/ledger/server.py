@@ -7,9 +7,8 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 from plaudit.feed.v1 import feed_service_pb2, feed_service_pb2_grpc
 from plaudit.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
-from plaudit.type.v1 import refusal_pb2
 
-from services.kernel import calls, errors, feed_rpc, fields, ids, rpc, times
+from services.kernel import calls, errors, feed_rpc, fields, ids, refusals, rpc, times
 from services.kernel.interceptors import Authenticate
 from services.ledger import events, model
 from services.ledger.model import Kind, Operation
@@ -41,7 +40,7 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         for message in request.operations:
             violations = _violations(message)
             if violations:
-                refusal = refusal_to_proto(errors.field_invalid(*violations))
+                refusal = refusals.to_proto(errors.field_invalid(*violations))
                 results.append(ledger_pb2.OperationResult(request_id=message.request_id, refusal=refusal))
             else:
                 results.append(None)
@@ -170,23 +169,11 @@ def _time(value: datetime | None) -> Timestamp | None:
     return times.to_proto(value) if value else None
 
 
-def refusal_to_proto(error: errors.DomainError) -> refusal_pb2.Refusal:
-    """Says a refusal inside a response."""
-    names = [violation.field for violation in error.violations]
-    return refusal_pb2.Refusal(
-        reason=error.reason,
-        message=error.message,
-        field=names[0] if names else "",
-        fields=names,
-        metadata=dict(error.metadata),
-    )
-
-
 def _result(request_id: str, outcome: model.Outcome | errors.DomainError) -> ledger_pb2.OperationResult:
     if isinstance(outcome, errors.DomainError):
-        return ledger_pb2.OperationResult(request_id=request_id, refusal=refusal_to_proto(outcome))
+        return ledger_pb2.OperationResult(request_id=request_id, refusal=refusals.to_proto(outcome))
     if outcome.refusal is not None:
-        refusal = refusal_to_proto(outcome.refusal)
+        refusal = refusals.to_proto(outcome.refusal)
         return ledger_pb2.OperationResult(request_id=request_id, replayed=outcome.replayed, refusal=refusal)
     posting = outcome.posting
     assert posting is not None, "An outcome is a posting or a refusal."

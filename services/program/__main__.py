@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.kernel import clock, config, db, migrations, process, rpc, tokens
+from services.kernel import clock, config, db, jobs, migrations, process, rpc, tokens
 from services.program import events, server, worker
-from services.program.clients import RemoteLedger
+from services.program.clients import CONTRACTS, RemoteLedger
 from services.program.operations.context import Context
 from services.program.operations.events import Events
 
@@ -20,6 +20,7 @@ class ServeSettings:
     dsn: str = config.setting("PLAUDIT_PROGRAM_DSN", config.postgres_dsn, secret=True)
     listen: str = config.setting("PLAUDIT_PROGRAM_LISTEN", config.address, "127.0.0.1:50052")
     ledger_address: str = config.setting("PLAUDIT_LEDGER_ADDRESS", config.address)
+    redis_url: str = config.setting("PLAUDIT_REDIS_URL", config.redis_url, secret=True)
     public_keys: tuple[bytes, ...] = config.setting("PLAUDIT_TOKEN_PUBLIC_KEYS", config.ed25519_keys)
     private_key: bytes = config.setting("PLAUDIT_TOKEN_PRIVATE_KEY", config.ed25519_key, secret=True)
 
@@ -44,10 +45,11 @@ class MigrateSettings:
 async def serve(settings: ServeSettings) -> None:
     """Serves until it is stopped, then drains."""
     pool = await db.create_pool(settings.dsn, service="program")
-    channel = rpc.channel(settings.ledger_address)
+    channel = rpc.channel(settings.ledger_address, CONTRACTS)
     minter = tokens.Minter(settings.private_key)
     identity = rpc.ServiceIdentity(minter, service="program", scopes=LEDGER_SCOPES)
-    context = Context(pool, clock.DatabaseClock(), events.encode, RemoteLedger(channel, identity))
+    kicker = jobs.Kicker(settings.redis_url, "program")
+    context = Context(pool, clock.DatabaseClock(), events.encode, RemoteLedger(channel, identity), kicker.kick)
     recorded = Events(context)
     verifier = tokens.Verifier(settings.public_keys)
     served = server.build_server(context, recorded, minter=minter, verifier=verifier)
@@ -55,6 +57,7 @@ async def serve(settings: ServeSettings) -> None:
     await process.until_stopped()
     await served.stop()
     await recorded.close()
+    await kicker.close()
     await channel.close()
     await pool.close()
 
@@ -62,13 +65,15 @@ async def serve(settings: ServeSettings) -> None:
 async def work(settings: WorkSettings) -> None:
     """Posts and redeems what was left, and follows the ledger, until it is stopped."""
     pool = await db.create_pool(settings.dsn, service="program-work")
-    channel = rpc.channel(settings.ledger_address)
+    channel = rpc.channel(settings.ledger_address, CONTRACTS)
     identity = rpc.ServiceIdentity(tokens.Minter(settings.private_key), service="program", scopes=LEDGER_SCOPES)
-    context = Context(pool, clock.DatabaseClock(), events.encode, RemoteLedger(channel, identity))
+    kicker = jobs.Kicker(settings.redis_url, "program")
+    context = Context(pool, clock.DatabaseClock(), events.encode, RemoteLedger(channel, identity), kicker.kick)
     running = worker.build_worker(context, Events(context), settings.redis_url)
     follower = worker.build_follower(context, channel, identity)
     await process.until_stopped(running.async_run(), follower.run())
     await running.close()
+    await kicker.close()
     await channel.close()
     await pool.close()
 

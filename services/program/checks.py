@@ -1,9 +1,7 @@
 """What `plaudit check` and `plaudit status` say of the program."""
 
-from typing import Any
-
 from services.kernel import db, due, feed
-from services.kernel.checks import CheckRow, StatusRow
+from services.kernel.checks import CheckRow, StatusRow, compare
 from services.program.store import QUERIES
 
 
@@ -16,21 +14,23 @@ async def _check(connection: db.Connection) -> list[CheckRow]:
     counts = await connection.fetchrow(QUERIES["count_rows"])
     assert counts is not None, "An aggregate has a row."
     return [
-        await _compare(connection, "check_usage", "caps against decisions", counts["usages"]),
-        await _compare(connection, "check_codes", "codes against redemptions", counts["codes"]),
-        await _compare(connection, "check_redemptions", "redemptions against due work", counts["redemptions"]),
+        await _row(connection, "check_usage", "caps against decisions", counts["usages"]),
+        await compare(
+            connection, QUERIES["check_codes"], subject="codes against redemptions", examined=counts["codes"]
+        ),
+        await compare(
+            connection,
+            QUERIES["check_redemptions"],
+            subject="redemptions against due work",
+            examined=counts["redemptions"],
+        ),
         await due.check(connection),
         *await feed.check(connection),
     ]
 
 
-async def _compare(connection: db.Connection, query: str, subject: str, examined: int) -> CheckRow:
-    rows = await connection.fetch(QUERIES[query])
-    return CheckRow(subject, examined, tuple(_describe(dict(row)) for row in rows))
-
-
-def _describe(row: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in row.items())
+async def _row(connection: db.Connection, query: str, subject: str, examined: int) -> CheckRow:
+    return await compare(connection, QUERIES[query], subject=subject, examined=examined)
 
 
 async def status(pool: db.Pool) -> list[StatusRow]:

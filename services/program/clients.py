@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 
 import grpc
+from plaudit.feed.v1 import feed_service_pb2
 from plaudit.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
 
 from services.kernel import rpc, times
 from services.program import ports
 
+# What is called through one channel: the ledger itself, and its feed.
+CONTRACTS = (ledger_service_pb2.DESCRIPTOR, feed_service_pb2.DESCRIPTOR)
 # Longer than a batch takes under load, shorter than a caller waits.
 CALL_TIMEOUT_S = 10.0
 

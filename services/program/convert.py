@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from plaudit.program.v1 import program_pb2
 from plaudit.type.v1 import refusal_pb2
 
-from services.kernel import errors, fields, times
+from services.kernel import errors, fields, refusals, times
 from services.program import model
 from services.program.calendar import Period
 
@@ -82,7 +82,7 @@ def decision_to_proto(decision: model.Decision, rule: model.Rule, *, is_pending:
 def refused_event(event_id: str, error: errors.DomainError) -> program_pb2.EventResult:
     """Tells that an event was refused, and why."""
     return program_pb2.EventResult(
-        event_id=event_id, status=program_pb2.EVENT_STATUS_REFUSED, error=refusal_to_proto(error)
+        event_id=event_id, status=program_pb2.EVENT_STATUS_REFUSED, error=refusals.to_proto(error)
     )
 
 
@@ -98,18 +98,6 @@ def recorded_event(recorded: model.Recorded, *, is_duplicate: bool) -> program_p
             if decision.denial is None
         ],
         denials=[denial_to_proto(decision) for decision in recorded.decisions if decision.denial is not None],
-    )
-
-
-def refusal_to_proto(error: errors.DomainError) -> refusal_pb2.Refusal:
-    """Says a refusal inside a response."""
-    names = [violation.field for violation in error.violations]
-    return refusal_pb2.Refusal(
-        reason=error.reason,
-        message=error.message,
-        field=names[0] if names else "",
-        fields=names,
-        metadata=dict(error.metadata),
     )
 
 

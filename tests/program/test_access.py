@@ -2,15 +2,14 @@
 
 from typing import Any
 
-import grpc
 import pytest
 from plaudit.ledger.v1 import ledger_service_pb2, ledger_service_pb2_grpc
 from plaudit.program.v1 import access_service_pb2, program_pb2, program_service_pb2
 
-from services.kernel import errors, interceptors
 from services.program.operations.access import PRODUCT_SCOPES
 from tests.support.harness import LedgerHarness, credential
 from tests.support.program import ProgramHarness
+from tests.support.refusals import refusal
 
 OPERATOR = credential("*", ["operator"])
 
@@ -18,13 +17,6 @@ OPERATOR = credential("*", ["operator"])
 def bearer(token: str) -> list[tuple[str, str]]:
     """Makes the metadata of a credential."""
     return [("authorization", f"Bearer {token}")]
-
-
-async def refusal(call: Any) -> errors.DomainError:
-    """Gives the refusal of a call."""
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await call
-    return interceptors.from_error(refused.value, dependency="program")
 
 
 async def make_key(program: ProgramHarness, *scopes: str) -> Any:

@@ -204,6 +204,7 @@ async def test_effects_follow_when_the_ledger_was_away(
         await purchase_rule(alone)
         [result] = await alone.record(event("e1", at=START, amount_cents=300))
         assert (result.status, result.effects[0].state) == (ACCEPTED, program_pb2.EFFECT_STATE_PENDING)
+        assert alone.kicks == [POST_EFFECTS]
 
     time.value += timedelta(seconds=60)
     async with run_program(dsn, time, ledger.address) as back:

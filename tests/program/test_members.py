@@ -2,20 +2,12 @@
 
 from typing import Any
 
-import grpc
 import pytest
 from plaudit.program.v1 import program_pb2, program_service_pb2
 
-from services.kernel import errors, interceptors
 from tests.conftest import START
 from tests.support.program import ProgramHarness, event
-
-
-async def refusal(call: Any) -> errors.DomainError:
-    """Gives the refusal of a call."""
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await call
-    return interceptors.from_error(refused.value, dependency="program")
+from tests.support.refusals import refusal
 
 
 def put(program: ProgramHarness, tenant: str = "demo", **values: Any) -> Any:

@@ -1,13 +1,14 @@
 """Redemptions: value for rewards, exactly once, or nothing at all."""
 
 import asyncio
+from collections.abc import Awaitable
 from datetime import timedelta
+from typing import Any
 
 import grpc
-import pytest
 from plaudit.program.v1 import program_pb2, program_service_pb2
 
-from services.kernel import clock, due, interceptors
+from services.kernel import clock, due, errors, interceptors
 from services.program import checks
 from services.program.operations import redemptions
 from services.program.operations.redemptions import REDEEM
@@ -16,6 +17,7 @@ from tests.support.databases import Databases
 from tests.support.harness import LedgerHarness
 from tests.support.ledger import earn
 from tests.support.program import ProgramHarness, run_program
+from tests.support.refusals import refusal
 
 YEAR = timedelta(days=365)
 FULFILLED = program_pb2.REDEMPTION_STATE_FULFILLED
@@ -27,13 +29,9 @@ async def assert_sound(program: ProgramHarness) -> None:
     assert [problem for row in rows for problem in row.problems] == []
 
 
-async def reason_of(call: object) -> str:
-    """Gives the reason of a refusal, or an empty text."""
-    try:
-        await call  # type: ignore[misc]
-    except grpc.aio.AioRpcError as error:
-        return interceptors.from_error(error, dependency="program").reason
-    return ""
+async def reason_of(call: Awaitable[Any]) -> str:
+    """Gives the reason of a refusal."""
+    return (await refusal(call)).reason
 
 
 async def cancel(program: ProgramHarness, redemption_id: str) -> program_pb2.Redemption:
@@ -123,6 +121,7 @@ async def test_redemption_goes_on_when_the_ledger_is_back(
         await alone.reward()
         pending = await alone.redeem("r1")
         assert (pending.state, pending.code) == (program_pb2.REDEMPTION_STATE_PENDING, "")
+        assert alone.kicks == [REDEEM]
 
     time.value += timedelta(seconds=60)
     async with run_program(dsn, time, ledger.address) as back:
@@ -150,8 +149,6 @@ async def test_hold_that_times_out_ends_its_redemption(
     refuse = context.ledger.capture
 
     async def away(program_id: str, *, redemption_id: str) -> None:
-        from services.kernel import errors
-
         raise errors.dependency_unavailable("ledger")
 
     context.ledger.capture = away  # type: ignore[method-assign]
@@ -170,8 +167,7 @@ async def test_hold_that_times_out_ends_its_redemption(
     await assert_sound(program)
 
 
-@pytest.mark.parametrize("state", ["REFUSED"])
-async def test_cancel_of_a_refused_redemption_is_refused(program: ProgramHarness, state: str) -> None:
+async def test_cancel_of_a_refused_redemption_is_refused(program: ProgramHarness) -> None:
     """Only a fulfilled redemption can be cancelled."""
     await program.reward()
     await reason_of(program.redeem("r1"))

@@ -4,20 +4,13 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-import grpc
 import pytest
 from plaudit.program.v1 import program_pb2, program_service_pb2
 
-from services.kernel import errors, interceptors
+from services.kernel import errors
 from tests.conftest import START
 from tests.support.program import ProgramHarness, event
-
-
-async def refusal(call: Any) -> errors.DomainError:
-    """Gives the refusal of a call."""
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await call
-    return interceptors.from_error(refused.value, dependency="program")
+from tests.support.refusals import refusal
 
 
 async def update(program: ProgramHarness, request_id: str, mask: str = "", **values: Any) -> program_pb2.Rule:

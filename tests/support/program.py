@@ -20,7 +20,7 @@ from services.kernel import clock, db, rpc, times
 from services.program import events as program_events
 from services.program import server as program_server
 from services.program import worker
-from services.program.clients import RemoteLedger
+from services.program.clients import CONTRACTS, RemoteLedger
 from services.program.operations.access import PRODUCT_SCOPES
 from services.program.operations.context import Context
 from services.program.operations.events import Events
@@ -41,6 +41,7 @@ class ProgramHarness:
     channel: grpc.aio.Channel
     ledger_channel: grpc.aio.Channel
     identity: rpc.ServiceIdentity
+    kicks: list[str]
 
     def metadata(self, program: str = "demo") -> list[tuple[str, str]]:
         """Gives the metadata of a product of a program."""
@@ -120,9 +121,15 @@ def event(
 async def run_program(dsn: str, time: clock.Clock, ledger_address: str) -> AsyncIterator[ProgramHarness]:
     """Runs a program over a database and a ledger until the block ends."""
     pool = await db.create_pool(dsn, service="program")
-    ledger_channel = rpc.channel(ledger_address)
+    ledger_channel = rpc.channel(ledger_address, CONTRACTS)
     identity = rpc.ServiceIdentity(MINTER, service="program", scopes=LEDGER_SCOPES)
-    context = Context(pool, time, program_events.encode, RemoteLedger(ledger_channel, identity))
+    kicks: list[str] = []
+
+    async def kick(job: str, after_s: float) -> None:
+        del after_s  # Tests drain by hand.
+        kicks.append(job)
+
+    context = Context(pool, time, program_events.encode, RemoteLedger(ledger_channel, identity), kick)
     events = Events(context)
     server = program_server.build_server(context, events, minter=MINTER, verifier=VERIFIER)
     await server.start("127.0.0.1:0")
@@ -138,6 +145,7 @@ async def run_program(dsn: str, time: clock.Clock, ledger_address: str) -> Async
             channel,
             ledger_channel,
             identity,
+            kicks,
         )
     finally:
         await channel.close()

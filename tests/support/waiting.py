@@ -2,10 +2,8 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
-
-Found = TypeVar("Found")
+from collections.abc import Callable
+from typing import Any
 
 # Far above what anything here takes, so that only what never comes true fails.
 PATIENCE_S = 30.0
@@ -14,8 +12,8 @@ POLL_S = 0.01
 TURNS = 20
 
 
-async def eventually(condition: Callable[[], Found | Awaitable[Found]], *, within_s: float = PATIENCE_S) -> Found:
-    """Gives the first true value of the condition; fails where there is none in time."""
+async def eventually(condition: Callable[[], Any], *, within_s: float = PATIENCE_S) -> Any:
+    """Gives the first true value of the condition, which may be awaitable; fails where there is none in time."""
     deadline = asyncio.get_running_loop().time() + within_s
     while True:
         value = condition()

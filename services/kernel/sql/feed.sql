@@ -84,8 +84,10 @@ ORDER BY partition, position
 LIMIT 1000;
 
 -- delete_dead_letter --
--- Removes an event that was worked after all.
-DELETE FROM feed_dead_letters WHERE program_id = $1 AND follower = $2 AND partition = $3 AND position = $4;
+-- Removes an event that is worked after all, and tells its position; nothing where somebody else did.
+DELETE FROM feed_dead_letters
+WHERE program_id = $1 AND follower = $2 AND partition = $3 AND position = $4
+RETURNING position;
 
 -- count_dead_letters --
 -- Counts what was set aside; reads across programs.

@@ -1,6 +1,6 @@
 """What every verb of the program works with, and what servers remember between calls."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from services.kernel import clock, db, feed
@@ -9,6 +9,8 @@ from services.program.store import access
 from services.program.store import rules as rules_store
 
 Encode = Callable[[model.Published], feed.Outgoing]
+# Asks the workers for a run of a job after some seconds; never raises, since the sweep comes anyway.
+Kick = Callable[[str, float], Awaitable[None]]
 
 RULES_PER_PROGRAM_MAX = 1000
 PROGRAMS_REMEMBERED_MAX = 1000
@@ -30,6 +32,7 @@ class Context:
     time: clock.Clock
     encode: Encode
     ledger: ports.Ledger
+    kick: Kick
     _rules: dict[str, ProgramRules] = field(default_factory=dict)
 
     async def rules(self, connection: db.Connection, program_id: str) -> ProgramRules:

@@ -222,12 +222,13 @@ class Events:
     ) -> Denied | None:
         """Posts in the background of the call; None where the ledger was away.
 
-        Then the due work stands, and the sweep posts under the same ids: nothing is lost and nothing is twice.
+        Then the due work stands, and a worker posts under the same ids: nothing is lost and nothing is twice.
         """
         try:
             return await self._post(program_id, posting_id, paid)
         except errors.DomainError as error:
-            logs.get_logger().warning("posting_left_to_sweep", posting_id=str(posting_id), error=error.reason)
+            logs.get_logger().warning("posting_left_to_worker", posting_id=str(posting_id), error=error.reason)
+            await self._context.kick(POST_EFFECTS, POST_AGAIN_AFTER.total_seconds())
             return None
 
     async def _post(self, program_id: str, posting_id: uuid.UUID, paid: list[tuple[Event, Decision]]) -> Denied:

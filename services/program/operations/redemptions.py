@@ -248,9 +248,10 @@ async def _advance_if_possible(context: Context, program_id: str, redemption_id:
     try:
         return await advance(context, program_id, redemption_id)
     except kernel_errors.DomainError as error:
-        if error.code is not kernel_errors.Code.UNAVAILABLE:
+        if not error.is_transient:
             raise
-        logs.get_logger().warning("redemption_left_to_sweep", redemption_id=str(redemption_id), error=error.reason)
+        logs.get_logger().warning("redemption_left_to_worker", redemption_id=str(redemption_id), error=error.reason)
+        await context.kick(REDEEM, GO_ON_AFTER.total_seconds())
     found = await db.read(context.pool, lambda c: rewards.get_redemption(c, program_id, redemption_id))
     assert found is not None, "A redemption is never deleted."
     return found

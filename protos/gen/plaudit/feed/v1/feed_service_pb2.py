@@ -27,7 +27,7 @@ from plaudit.feed.v1 import feed_pb2 as plaudit_dot_feed_dot_v1_dot_feed__pb2
 from plaudit.type.v1 import options_pb2 as plaudit_dot_type_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"plaudit/feed/v1/feed_service.proto\x12\x0fplaudit.feed.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1aplaudit/feed/v1/feed.proto\x1a\x1dplaudit/type/v1/options.proto\"1\n\x10ListHeadsRequest\x12\x1d\n\x07wait_ms\x18\x01 \x01(\x05\x42\x0c\xe2\x41\x01\x01\x92\xb5\x18\x04\x10\xb0\xea\x01\"9\n\x11ListHeadsResponse\x12$\n\x05heads\x18\x01 \x03(\x0b\x32\x15.plaudit.feed.v1.Head\"\x9a\x01\n\x11ReadEventsRequest\x12\x1d\n\tpartition\x18\x01 \x01(\x05\x42\n\xe2\x41\x01\x01\x92\xb5\x18\x02\x10?\x12*\n\x0e\x61\x66ter_position\x18\x02 \x01(\x03\x42\x12\xe2\x41\x01\x01\x92\xb5\x18\n\x10\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x12\x1f\n\nmax_events\x18\x03 \x01(\x05\x42\x0b\xe2\x41\x01\x01\x92\xb5\x18\x03\x10\x90N\x12\x19\n\x05types\x18\x04 \x03(\tB\n\xe2\x41\x01\x01\x9a\xb5\x18\x02\x10@\"Z\n\x12ReadEventsResponse\x12*\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1a.plaudit.feed.v1.FeedEvent\x12\x18\n\x10through_position\x18\x02 \x01(\x03\x32\xd8\x01\n\x0b\x46\x65\x65\x64Service\x12\x61\n\tListHeads\x12!.plaudit.feed.v1.ListHeadsRequest\x1a\".plaudit.feed.v1.ListHeadsResponse\"\r\x8a\xb5\x18\tfeed.read\x12\x66\n\nReadEvents\x12\".plaudit.feed.v1.ReadEventsRequest\x1a#.plaudit.feed.v1.ReadEventsResponse\"\r\x8a\xb5\x18\tfeed.read0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"plaudit/feed/v1/feed_service.proto\x12\x0fplaudit.feed.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1aplaudit/feed/v1/feed.proto\x1a\x1dplaudit/type/v1/options.proto\"1\n\x10ListHeadsRequest\x12\x1d\n\x07wait_ms\x18\x01 \x01(\x05\x42\x0c\xe2\x41\x01\x01\x92\xb5\x18\x04\x10\xb0\xea\x01\"9\n\x11ListHeadsResponse\x12$\n\x05heads\x18\x01 \x03(\x0b\x32\x15.plaudit.feed.v1.Head\"\x9a\x01\n\x11ReadEventsRequest\x12\x1d\n\tpartition\x18\x01 \x01(\x05\x42\n\xe2\x41\x01\x01\x92\xb5\x18\x02\x10?\x12*\n\x0e\x61\x66ter_position\x18\x02 \x01(\x03\x42\x12\xe2\x41\x01\x01\x92\xb5\x18\n\x10\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x12\x1f\n\nmax_events\x18\x03 \x01(\x05\x42\x0b\xe2\x41\x01\x01\x92\xb5\x18\x03\x10\x90N\x12\x19\n\x05types\x18\x04 \x03(\tB\n\xe2\x41\x01\x01\x9a\xb5\x18\x02\x10@\"Z\n\x12ReadEventsResponse\x12*\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1a.plaudit.feed.v1.FeedEvent\x12\x18\n\x10through_position\x18\x02 \x01(\x03\x32\xde\x01\n\x0b\x46\x65\x65\x64Service\x12\x64\n\tListHeads\x12!.plaudit.feed.v1.ListHeadsRequest\x1a\".plaudit.feed.v1.ListHeadsResponse\"\x10\x90\x02\x01\x8a\xb5\x18\tfeed.read\x12i\n\nReadEvents\x12\".plaudit.feed.v1.ReadEventsRequest\x1a#.plaudit.feed.v1.ReadEventsResponse\"\x10\x90\x02\x01\x8a\xb5\x18\tfeed.read0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,9 +45,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_READEVENTSREQUEST'].fields_by_name['types']._loaded_options = None
   _globals['_READEVENTSREQUEST'].fields_by_name['types']._serialized_options = b'\342A\001\001\232\265\030\002\020@'
   _globals['_FEEDSERVICE'].methods_by_name['ListHeads']._loaded_options = None
-  _globals['_FEEDSERVICE'].methods_by_name['ListHeads']._serialized_options = b'\212\265\030\tfeed.read'
+  _globals['_FEEDSERVICE'].methods_by_name['ListHeads']._serialized_options = b'\220\002\001\212\265\030\tfeed.read'
   _globals['_FEEDSERVICE'].methods_by_name['ReadEvents']._loaded_options = None
-  _globals['_FEEDSERVICE'].methods_by_name['ReadEvents']._serialized_options = b'\212\265\030\tfeed.read'
+  _globals['_FEEDSERVICE'].methods_by_name['ReadEvents']._serialized_options = b'\220\002\001\212\265\030\tfeed.read'
   _globals['_LISTHEADSREQUEST']._serialized_start=147
   _globals['_LISTHEADSREQUEST']._serialized_end=196
   _globals['_LISTHEADSRESPONSE']._serialized_start=198
@@ -57,5 +57,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_READEVENTSRESPONSE']._serialized_start=414
   _globals['_READEVENTSRESPONSE']._serialized_end=504
   _globals['_FEEDSERVICE']._serialized_start=507
-  _globals['_FEEDSERVICE']._serialized_end=723
+  _globals['_FEEDSERVICE']._serialized_end=729
 # @@protoc_insertion_point(module_scope)

@@ -28,7 +28,7 @@ from plaudit.program.v1 import program_pb2 as plaudit_dot_program_dot_v1_dot_pro
 from plaudit.type.v1 import options_pb2 as plaudit_dot_type_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'plaudit/program/v1/access_service.proto\x12\x12plaudit.program.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a plaudit/program/v1/program.proto\x1a\x1dplaudit/type/v1/options.proto\"J\n\x14\x43reateProgramRequest\x12\x32\n\x07program\x18\x01 \x01(\x0b\x32\x1b.plaudit.program.v1.ProgramB\x04\xe2\x41\x01\x02\"W\n\x15\x43reateProgramResponse\x12,\n\x07program\x18\x01 \x01(\x0b\x32\x1b.plaudit.program.v1.Program\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"v\n\x13\x43reateApiKeyRequest\x12 \n\nprogram_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\x8a\xb5\x18\x04\x08@\x10\x02\x12\x1a\n\x06scopes\x18\x02 \x03(\tB\n\xe2\x41\x01\x01\x9a\xb5\x18\x02\x10\x32\x12!\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x0b\xe2\x41\x01\x01\x8a\xb5\x18\x03\x08\xc8\x01\"7\n\x14\x43reateApiKeyResponse\x12\x0f\n\x07\x61pi_key\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\"1\n\x13RevokeApiKeyRequest\x12\x1a\n\x06key_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\x8a\xb5\x18\x02\x08@\"\x16\n\x14RevokeApiKeyResponse\"\x14\n\x12\x43reateTokenRequest\"y\n\x13\x43reateTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nprogram_id\x18\x03 \x01(\t\x12\x0e\n\x06key_id\x18\x04 \x01(\t2\xd7\x03\n\rAccessService\x12r\n\rCreateProgram\x12(.plaudit.program.v1.CreateProgramRequest\x1a).plaudit.program.v1.CreateProgramResponse\"\x0c\x8a\xb5\x18\x08operator\x12o\n\x0c\x43reateApiKey\x12\'.plaudit.program.v1.CreateApiKeyRequest\x1a(.plaudit.program.v1.CreateApiKeyResponse\"\x0c\x8a\xb5\x18\x08operator\x12o\n\x0cRevokeApiKey\x12\'.plaudit.program.v1.RevokeApiKeyRequest\x1a(.plaudit.program.v1.RevokeApiKeyResponse\"\x0c\x8a\xb5\x18\x08operator\x12p\n\x0b\x43reateToken\x12&.plaudit.program.v1.CreateTokenRequest\x1a\'.plaudit.program.v1.CreateTokenResponse\"\x10\x8a\xb5\x18\x0ctoken.createb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'plaudit/program/v1/access_service.proto\x12\x12plaudit.program.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a plaudit/program/v1/program.proto\x1a\x1dplaudit/type/v1/options.proto\"J\n\x14\x43reateProgramRequest\x12\x32\n\x07program\x18\x01 \x01(\x0b\x32\x1b.plaudit.program.v1.ProgramB\x04\xe2\x41\x01\x02\"W\n\x15\x43reateProgramResponse\x12,\n\x07program\x18\x01 \x01(\x0b\x32\x1b.plaudit.program.v1.Program\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"v\n\x13\x43reateApiKeyRequest\x12 \n\nprogram_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\x8a\xb5\x18\x04\x08@\x10\x02\x12\x1a\n\x06scopes\x18\x02 \x03(\tB\n\xe2\x41\x01\x01\x9a\xb5\x18\x02\x10\x32\x12!\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x0b\xe2\x41\x01\x01\x8a\xb5\x18\x03\x08\xc8\x01\"7\n\x14\x43reateApiKeyResponse\x12\x0f\n\x07\x61pi_key\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\"1\n\x13RevokeApiKeyRequest\x12\x1a\n\x06key_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x02\x8a\xb5\x18\x02\x08@\"\x16\n\x14RevokeApiKeyResponse\"\x14\n\x12\x43reateTokenRequest\"y\n\x13\x43reateTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nprogram_id\x18\x03 \x01(\t\x12\x0e\n\x06key_id\x18\x04 \x01(\t2\xe0\x03\n\rAccessService\x12u\n\rCreateProgram\x12(.plaudit.program.v1.CreateProgramRequest\x1a).plaudit.program.v1.CreateProgramResponse\"\x0f\x90\x02\x02\x8a\xb5\x18\x08operator\x12o\n\x0c\x43reateApiKey\x12\'.plaudit.program.v1.CreateApiKeyRequest\x1a(.plaudit.program.v1.CreateApiKeyResponse\"\x0c\x8a\xb5\x18\x08operator\x12r\n\x0cRevokeApiKey\x12\'.plaudit.program.v1.RevokeApiKeyRequest\x1a(.plaudit.program.v1.RevokeApiKeyResponse\"\x0f\x90\x02\x02\x8a\xb5\x18\x08operator\x12s\n\x0b\x43reateToken\x12&.plaudit.program.v1.CreateTokenRequest\x1a\'.plaudit.program.v1.CreateTokenResponse\"\x13\x90\x02\x01\x8a\xb5\x18\x0ctoken.createb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,13 +46,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REVOKEAPIKEYREQUEST'].fields_by_name['key_id']._loaded_options = None
   _globals['_REVOKEAPIKEYREQUEST'].fields_by_name['key_id']._serialized_options = b'\342A\001\002\212\265\030\002\010@'
   _globals['_ACCESSSERVICE'].methods_by_name['CreateProgram']._loaded_options = None
-  _globals['_ACCESSSERVICE'].methods_by_name['CreateProgram']._serialized_options = b'\212\265\030\010operator'
+  _globals['_ACCESSSERVICE'].methods_by_name['CreateProgram']._serialized_options = b'\220\002\002\212\265\030\010operator'
   _globals['_ACCESSSERVICE'].methods_by_name['CreateApiKey']._loaded_options = None
   _globals['_ACCESSSERVICE'].methods_by_name['CreateApiKey']._serialized_options = b'\212\265\030\010operator'
   _globals['_ACCESSSERVICE'].methods_by_name['RevokeApiKey']._loaded_options = None
-  _globals['_ACCESSSERVICE'].methods_by_name['RevokeApiKey']._serialized_options = b'\212\265\030\010operator'
+  _globals['_ACCESSSERVICE'].methods_by_name['RevokeApiKey']._serialized_options = b'\220\002\002\212\265\030\010operator'
   _globals['_ACCESSSERVICE'].methods_by_name['CreateToken']._loaded_options = None
-  _globals['_ACCESSSERVICE'].methods_by_name['CreateToken']._serialized_options = b'\212\265\030\014token.create'
+  _globals['_ACCESSSERVICE'].methods_by_name['CreateToken']._serialized_options = b'\220\002\001\212\265\030\014token.create'
   _globals['_CREATEPROGRAMREQUEST']._serialized_start=194
   _globals['_CREATEPROGRAMREQUEST']._serialized_end=268
   _globals['_CREATEPROGRAMRESPONSE']._serialized_start=270
@@ -70,5 +70,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATETOKENRESPONSE']._serialized_start=633
   _globals['_CREATETOKENRESPONSE']._serialized_end=754
   _globals['_ACCESSSERVICE']._serialized_start=757
-  _globals['_ACCESSSERVICE']._serialized_end=1228
+  _globals['_ACCESSSERVICE']._serialized_end=1237
 # @@protoc_insertion_point(module_scope)
