@@ -1,0 +1,23 @@
+"""Which services there are, and what each needs to run."""
+
+from dataclasses import dataclass
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Is a service with a database of its own and a gRPC port, run as one process for each role."""
+
+    name: str
+    roles: tuple[str, ...] = ("serve", "work")
+
+    def variable(self, what: str) -> str:
+        """Names an environment variable of the service."""
+        return f"PLAUDIT_{self.name.upper()}_{what}"
+
+
+# In the order in which they stop: who calls comes before who is called.
+SERVICES = (Service("program"), Service("ledger"))
+NAMES = tuple(service.name for service in SERVICES)
+GATEWAY = Service("gateway", roles=("serve",))

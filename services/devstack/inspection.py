@@ -1,0 +1,51 @@
+"""Gives `check` and `status` the databases of a stack, whether it runs or not."""
+
+import contextlib
+import importlib
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from services.devstack.catalogue import NAMES
+from services.devstack.data_dir import DataDir
+from services.devstack.errors import CannotRunError
+from services.devstack.postgres import EmbeddedPostgres
+from services.kernel import db, errors, logs
+
+POOL_SIZE_MAX = 2
+
+
+@contextlib.contextmanager
+def databases(data_dir: DataDir) -> Iterator[dict[str, str]]:
+    """Gives the connection strings of all services; starts PostgreSQL meanwhile where the stack does not run."""
+    # What goes wrong is told in our own sentence, and standard output is for the answer alone.
+    logs.configure(service="devstack", role="inspection", log_format="console", level="error")
+    postgres = EmbeddedPostgres(data_dir.postgres, log_path=data_dir.logs / "postgres.log")
+    external = data_dir.load_stack().dsns
+    dsns = {name: external.get(name) or postgres.dsn(name, name) for name in NAMES}
+    if data_dir.in_use() or set(external) >= set(NAMES):
+        yield dsns
+        return
+    if not data_dir.postgres.exists():
+        raise CannotRunError(f"{data_dir.path} holds no databases yet; start it with ./plaudit up")
+    with data_dir.locked(), postgres:
+        yield dsns
+
+
+@contextlib.asynccontextmanager
+async def pool_of(service: str, dsn: str) -> AsyncIterator[db.Pool]:
+    """Opens a pool to the database of a service; whatever goes wrong with it ends as CannotRunError."""
+    try:
+        pool = await db.create_pool(dsn, service=service, size_max=POOL_SIZE_MAX)
+        try:
+            yield pool
+        finally:
+            await pool.close()
+    except (errors.DomainError, *db.UNAVAILABLE) as error:
+        raise CannotRunError(f"the database of {service} cannot be used: {error}") from error
+
+
+async def ask(service: str, question: str, pool: db.Pool) -> list[Any]:
+    """Calls `check` or `status` of a service, which makes its own rows."""
+    checks = importlib.import_module(f"services.{service}.checks")
+    rows: list[Any] = await getattr(checks, question)(pool)
+    return rows

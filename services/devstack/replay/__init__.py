@@ -1,0 +1,1 @@
+"""Sends recorded events over HTTP, as a product would: in batches, several at once, again after a failure."""

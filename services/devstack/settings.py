@@ -1,0 +1,125 @@
+"""What the environment says about servers of the person's own, and what each child is told by its environment."""
+
+import base64
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from services.devstack.catalogue import GATEWAY, LOOPBACK, SERVICES, Service
+from services.devstack.errors import CannotRunError
+from services.kernel import config
+
+REDIS_VARIABLE = "PLAUDIT_REDIS_URL"
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """Is what the person set: servers that take the place of embedded ones."""
+
+    dsns: Mapping[str, str] = field(default_factory=dict)  # by service; with each comes one in `owner_dsns`
+    owner_dsns: Mapping[str, str] = field(default_factory=dict)
+    redis_url: str | None = None
+
+
+def read_external(environ: Mapping[str, str]) -> External:
+    """Reads the servers of the person's own. Raises CannotRunError that names every bad variable."""
+    problems: list[str] = []
+    dsns = {service.name: read(environ, service.variable("DSN"), problems) for service in SERVICES}
+    owners = {service.name: read(environ, service.variable("OWNER_DSN"), problems) for service in SERVICES}
+    for service in SERVICES:
+        if (dsns[service.name] is None) != (owners[service.name] is None):
+            needed, other = service.variable("OWNER_DSN"), service.variable("DSN")
+            if dsns[service.name] is None:
+                needed, other = other, needed
+            problems.append(f"{needed} is not set, and {other} is: they come together")
+    redis_url = read(environ, REDIS_VARIABLE, problems)
+    problems += log_problems(environ)
+    if problems:
+        raise CannotRunError("; ".join(dict.fromkeys(problems)))
+    return External(
+        {name: dsn for name, dsn in dsns.items() if dsn},
+        {name: dsn for name, dsn in owners.items() if dsn},
+        redis_url,
+    )
+
+
+def read(environ: Mapping[str, str], variable: str, problems: list[str]) -> str | None:
+    """Reads one address, which may be absent; adds to `problems` where it is malformed, without its text: passwords."""
+    value = environ.get(variable)
+    if value is None:
+        return None
+    parse = config.redis_url if variable == REDIS_VARIABLE else config.postgres_dsn
+    try:
+        return parse(value)
+    except ValueError as error:
+        problems.append(f"{variable}: its value is not {error}")
+        return value
+
+
+def log_problems(environ: Mapping[str, str]) -> list[str]:
+    """Finds what every child would refuse."""
+    if not any(variable.startswith("PLAUDIT_LOG_") for variable in environ):
+        return []
+    from services.kernel import logs  # slow to load, and seldom needed here
+
+    try:
+        config.load(logs.Settings, environ)
+    except config.SettingsError as error:
+        return error.problems
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """Is how the processes of one stack find each other."""
+
+    dsns: Mapping[str, str]
+    owner_dsns: Mapping[str, str]
+    redis_url: str
+    ports: Mapping[str, int]
+    http_port: int
+    token_key: bytes
+
+    def address(self, service: Service) -> str:
+        """Gives the gRPC address of a service."""
+        return f"{LOOPBACK}:{self.ports[service.name]}"
+
+    def shared(self) -> dict[str, str]:
+        """Gives what every child is told."""
+        public = Ed25519PrivateKey.from_private_bytes(self.token_key).public_key().public_bytes_raw()
+        return {
+            "PLAUDIT_LOG_FORMAT": "json",
+            REDIS_VARIABLE: self.redis_url,
+            "PLAUDIT_TOKEN_PUBLIC_KEYS": base64.b64encode(public).decode(),
+            **{service.variable("ADDRESS"): self.address(service) for service in SERVICES},
+        }
+
+    def told(self, service: Service) -> dict[str, str]:
+        """Gives what the processes of one service are told: what every child is, and its own secrets."""
+        if service == GATEWAY:
+            return self.shared() | {GATEWAY.variable("LISTEN"): f"{LOOPBACK}:{self.http_port}"}
+        own = {
+            service.variable("LISTEN"): self.address(service),
+            service.variable("DSN"): self.dsns[service.name],
+            service.variable("OWNER_DSN"): self.owner_dsns[service.name],
+        }
+        if service.name == "program":
+            own["PLAUDIT_TOKEN_PRIVATE_KEY"] = base64.b64encode(self.token_key).decode()
+        return self.shared() | own
+
+    def environment(self, service: Service, *, keep_pg: bool) -> dict[str, str]:
+        """Gives the whole environment of the processes of one service.
+
+        Of what the person set it keeps nothing that another service is told. PG* variables, which bend connections, are
+        kept only for servers of the person's own.
+        """
+        told = self.told(service)
+        secrets = {each.variable(what) for each in SERVICES for what in ("DSN", "OWNER_DSN", "LISTEN")}
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in secrets and (keep_pg or not name.startswith("PG"))
+        }
+        return inherited | told

@@ -1,0 +1,63 @@
+"""What children are told, and what they are not."""
+
+import base64
+
+import pytest
+
+from services.devstack.catalogue import GATEWAY, SERVICES
+from services.devstack.errors import CannotRunError
+from services.devstack.settings import External, Wiring, read_external
+
+WIRING = Wiring(
+    dsns={"ledger": "postgresql://ledger@/ledger", "program": "postgresql://program@/program"},
+    owner_dsns={"ledger": "postgresql://ledger_owner@/ledger", "program": "postgresql://program_owner@/program"},
+    redis_url="unix:///redis.sock",
+    ports={"ledger": 20001, "program": 20002},
+    http_port=8080,
+    token_key=bytes(range(32)),
+)
+
+
+def test_reads_servers_of_ones_own() -> None:
+    """Addresses that are set take the place of embedded servers, each for itself."""
+    assert read_external({}) == External()
+    assert read_external(
+        {
+            "PLAUDIT_LEDGER_DSN": "postgresql://a@db/ledger",
+            "PLAUDIT_LEDGER_OWNER_DSN": "postgres://b@db/ledger",
+            "PLAUDIT_REDIS_URL": "rediss://cache:6380/0",
+        }
+    ) == External(
+        dsns={"ledger": "postgresql://a@db/ledger"},
+        owner_dsns={"ledger": "postgres://b@db/ledger"},
+        redis_url="rediss://cache:6380/0",
+    )
+
+
+def test_wants_both_roles_of_a_database() -> None:
+    """Migrations and service use different roles: one address without the other is a mistake."""
+    with pytest.raises(CannotRunError, match="PLAUDIT_LEDGER_OWNER_DSN is not set"):
+        read_external({"PLAUDIT_LEDGER_DSN": "postgresql://a@db/ledger"})
+    with pytest.raises(CannotRunError, match="PLAUDIT_PROGRAM_DSN is not set"):
+        read_external({"PLAUDIT_PROGRAM_OWNER_DSN": "postgresql://a@db/program"})
+
+
+def test_tells_each_service_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No child is told another's database, only the program signs, and PG* variables bend no embedded connection."""
+    monkeypatch.setenv("PLAUDIT_LEDGER_DSN", "postgresql://set@by/person")
+    monkeypatch.setenv("PGPORT", "6543")
+    told = {service.name: WIRING.environment(service, keep_pg=False) for service in (*SERVICES, GATEWAY)}
+
+    assert told["ledger"]["PLAUDIT_LEDGER_DSN"] == WIRING.dsns["ledger"]
+    for name, environment in told.items():
+        foreign = [
+            variable
+            for variable in environment
+            if variable.endswith("_DSN") and not variable.startswith(f"PLAUDIT_{name.upper()}_")
+        ]
+        assert foreign == []
+        assert "PGPORT" not in environment
+        assert ("PLAUDIT_TOKEN_PRIVATE_KEY" in environment) == (name == "program")
+        assert environment["PLAUDIT_LEDGER_ADDRESS"] == "127.0.0.1:20001"
+        assert len(base64.b64decode(environment["PLAUDIT_TOKEN_PUBLIC_KEYS"])) == 32
+    assert WIRING.environment(GATEWAY, keep_pg=True)["PGPORT"] == "6543"
