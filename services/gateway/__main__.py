@@ -1,0 +1,41 @@
+"""`python -m services.gateway serve`."""
+
+from dataclasses import dataclass
+
+from services.gateway.limits import Policy
+from services.gateway.server import Gateway
+from services.kernel import config, process
+
+RATE_MAX = 1_000_000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the gateway needs to know."""
+
+    listen: str = config.setting("PLAUDIT_GATEWAY_LISTEN", config.address, "127.0.0.1:8080")
+    program_address: str = config.setting("PLAUDIT_PROGRAM_ADDRESS", config.address)
+    ledger_address: str = config.setting("PLAUDIT_LEDGER_ADDRESS", config.address)
+    redis_url: str = config.setting("PLAUDIT_REDIS_URL", config.redis_url, secret=True)
+    public_keys: tuple[bytes, ...] = config.setting("PLAUDIT_TOKEN_PUBLIC_KEYS", config.ed25519_keys)
+    rate_per_s: int = config.setting("PLAUDIT_GATEWAY_RATE_PER_S", config.integer(1, RATE_MAX), "2000")
+    burst: int = config.setting("PLAUDIT_GATEWAY_RATE_BURST", config.integer(1, RATE_MAX), "4000")
+
+
+async def serve(settings: Settings) -> None:
+    """Serves until it is told to stop, then drains."""
+    gateway = Gateway(
+        addresses={"program": settings.program_address, "ledger": settings.ledger_address},
+        redis_url=settings.redis_url,
+        public_keys=settings.public_keys,
+        policy=Policy(settings.rate_per_s, settings.burst),
+    )
+    await gateway.start(settings.listen)
+    try:
+        await process.until_stopped(gateway.ended())
+    finally:
+        await gateway.stop()
+
+
+if __name__ == "__main__":
+    process.main("gateway", {"serve": (Settings, serve)})

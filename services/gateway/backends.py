@@ -1,0 +1,114 @@
+"""The services behind the gateway: one channel each, calls by name, and whether they serve."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.protobuf.descriptor import FileDescriptor
+from google.protobuf.message_factory import GetMessageClass
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from plaudit.ledger.v1 import ledger_service_pb2
+from plaudit.program.v1 import access_service_pb2, access_service_pb2_grpc, program_service_pb2
+
+from services.gateway.routes import Route
+from services.kernel import calls, errors, rpc
+
+# A write may take as long as a service may; a read that takes longer than this is of no use any more.
+WRITE_TIMEOUT_S = 30.0
+READ_TIMEOUT_S = 10.0
+EXCHANGE_TIMEOUT_S = 5.0
+HEALTH_TIMEOUT_S = 1.0
+
+# The contracts that are served over HTTP, by the service that serves each.
+CONTRACTS: Mapping[str, FileDescriptor] = {
+    "program": program_service_pb2.DESCRIPTOR,
+    "ledger": ledger_service_pb2.DESCRIPTOR,
+}
+# What the gateway calls for itself, beside those.
+CALLED_TOO: Mapping[str, Sequence[FileDescriptor]] = {"program": (access_service_pb2.DESCRIPTOR,)}
+# Without the program service no credential can be traded and nothing answers. Without another one the rest goes on:
+# events are accepted while the ledger is away, which they could not be if balancers then took all gateways out.
+NEEDED = frozenset({"program"})
+
+# Calls an rpc with the bytes of its request and gives its response.
+Call = Callable[[bytes, str, str], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One service: its name and how to reach it."""
+
+    name: str
+    channel: grpc.aio.Channel
+    health_name: str
+
+    async def health(self) -> str:
+        """Says `serving`, `not_serving`, or `unreachable`."""
+        stub: Any = health_pb2_grpc.HealthStub(self.channel)
+        try:
+            answer = await stub.Check(
+                health_pb2.HealthCheckRequest(service=self.health_name), timeout=HEALTH_TIMEOUT_S, wait_for_ready=False
+            )
+        except grpc.aio.AioRpcError:
+            return "unreachable"
+        return "serving" if answer.status == health_pb2.HealthCheckResponse.SERVING else "not_serving"
+
+
+class Backends:
+    """All services behind the gateway, by name."""
+
+    def __init__(self, addresses: Mapping[str, str]) -> None:
+        assert addresses.keys() == CONTRACTS.keys(), "Each contract has a service."
+        self._backends = {name: _backend(name, address) for name, address in addresses.items()}
+        self._access = access_service_pb2_grpc.AccessServiceStub(self._backends["program"].channel)
+
+    def call(self, route: Route) -> Call:
+        """Makes what calls the rpc of a route: it takes the request's bytes, the token and the correlation id."""
+        response: Any = GetMessageClass(route.method.output_type)
+        method: Any = self._backends[route.backend].channel.unary_unary(
+            route.rpc, request_serializer=None, response_deserializer=response.FromString
+        )
+        timeout_s = READ_TIMEOUT_S if route.verb == "GET" else WRITE_TIMEOUT_S
+
+        async def call(request: bytes, token: str, correlation_id: str) -> Any:
+            metadata = (("authorization", f"Bearer {token}"), (calls.CORRELATION_HEADER, correlation_id))
+            return await rpc.checked(method(request, metadata=metadata, timeout=timeout_s), dependency=route.backend)
+
+        return call
+
+    async def exchange(self, api_key: str) -> str:
+        """Trades an API key for a token. Raises CREDENTIAL_INVALID, or DEPENDENCY_UNAVAILABLE where nobody answers."""
+        call = self._access.CreateToken(
+            access_service_pb2.CreateTokenRequest(),
+            metadata=(("authorization", f"Bearer {api_key}"),),
+            timeout=EXCHANGE_TIMEOUT_S,
+        )
+        try:
+            answer = await rpc.checked(call, dependency="program")
+        except errors.DomainError as error:
+            if error.code is errors.Code.DEADLINE_EXCEEDED:
+                raise errors.dependency_unavailable("program") from error
+            raise
+        return str(answer.token)
+
+    async def health(self) -> dict[str, str]:
+        """Asks every service at once whether it serves."""
+        found = await asyncio.gather(*(each.health() for each in self._backends.values()))
+        return dict(zip(self._backends, found, strict=True))
+
+    async def close(self) -> None:
+        """Closes the channels."""
+        for each in self._backends.values():
+            await each.channel.close()
+
+
+def _backend(name: str, address: str) -> Backend:
+    service = next(iter(CONTRACTS[name].services_by_name.values()))
+    return Backend(name, rpc.channel(address, [CONTRACTS[name], *CALLED_TOO.get(name, ())]), service.full_name)
+
+
+def is_ready(health: Mapping[str, str], needed: Sequence[str] = tuple(NEEDED)) -> bool:
+    """Says whether the services without which nothing works are serving."""
+    return all(health[name] == "serving" for name in needed)

@@ -1,0 +1,103 @@
+"""The application and its life: start, serve, drain."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Mapping, Sequence
+
+import uvicorn
+
+from services.gateway import docs, openapi, routes
+from services.gateway.api import Api
+from services.gateway.auth import Authenticator
+from services.gateway.backends import CONTRACTS, Backends
+from services.gateway.edge import Edge
+from services.gateway.limits import Limiter, Policy
+from services.gateway.pages import Pages
+from services.gateway.protocol import Protocol
+from services.kernel import logs, rpc
+from services.kernel.tokens import Verifier
+
+BACKLOG = 2048
+# Longer than the usual idle time of balancers, so that it is they who close a connection that nobody uses.
+KEEP_ALIVE_S = 75
+START_POLL_S = 0.005
+
+
+class Gateway:
+    """A gateway. It is given the address of each service by name; see `backends.CONTRACTS`."""
+
+    def __init__(
+        self, *, addresses: Mapping[str, str], redis_url: str, public_keys: Sequence[bytes], policy: Policy
+    ) -> None:
+        self._backends = Backends(addresses)
+        self._limiter = Limiter(redis_url, policy)
+        table = routes.build(CONTRACTS)
+        authenticator = Authenticator(Verifier(public_keys), self._backends.exchange)
+        api = Api(table, self._backends, authenticator, self._limiter)
+        document = openapi.document(table, policy)
+        self._pages = Pages(
+            api, self._backends, openapi=openapi.render(document), docs=docs.page(document), docs_css=docs.css()
+        )
+        self.app = Edge(self._pages)
+        self._server: _Server | None = None
+        self._serving: asyncio.Task[None] | None = None
+
+    async def start(self, address: str) -> int:
+        """Listens and serves; gives the port. Raises OSError where the address is taken."""
+        listener = _listen(address)
+        config = uvicorn.Config(
+            self.app,
+            http=Protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=round(rpc.DRAIN_S),
+        )
+        self._server = _Server(config)
+        self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
+        while not self._server.started:
+            if self._serving.done():
+                await self._serving
+            await asyncio.sleep(START_POLL_S)
+        logs.get_logger().info("serving", address=address)
+        return int(listener.getsockname()[1])
+
+    async def ended(self) -> None:
+        """Waits until the server ends; raises what ended it. May be cancelled without ending it."""
+        assert self._serving is not None, "start comes first"
+        await asyncio.shield(self._serving)
+
+    async def stop(self) -> None:
+        """Drains: says so at /readyz, goes on for a moment while balancers look elsewhere, then finishes its work."""
+        self._pages.draining = True
+        if self._server is not None and self._serving is not None:
+            await asyncio.sleep(rpc.DRAIN_NOTICE_S)
+            self._server.should_exit = True
+            await self._serving
+        await self._limiter.close()
+        await self._backends.close()
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn's server without its own handling of signals: the kernel's process has that."""
+
+    def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
+        """Leaves signals alone."""
+        return contextlib.nullcontext()
+
+
+def _listen(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, int(port)), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise OSError(f"{address} cannot be listened on: {os.strerror(error.errno or 0)}") from error
