@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import structlog
 
 from services.devstack.postgres import EmbeddedPostgres
 from services.devstack.redis import EmbeddedRedis
@@ -14,6 +15,20 @@ from tests.support.harness import LedgerHarness, run_ledger
 from tests.support.program import ProgramHarness, run_program
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_logs() -> None:
+    """Shows logs of failed tests in plain lines; the pretty ones take longer than what they tell of."""
+    add_level, tracebacks = structlog.processors.add_log_level, structlog.processors.format_exc_info
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            add_level,
+            tracebacks,
+            structlog.processors.KeyValueRenderer(),
+        ]
+    )
 
 
 @pytest.fixture(scope="session")

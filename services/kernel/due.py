@@ -24,6 +24,8 @@ QUERIES = db.Queries(Path(__file__).parent / "sql" / "due.sql")
 CLAIM_MAX = 100
 CONCURRENT_MAX = 8
 PROGRAMS_MAX = 1000
+# A drain ends at some time, also where work makes work for ever; what is left is for the next one.
+ROUNDS_MAX = 1000
 LEASE_S = 60
 ATTEMPTS_MAX = 20
 BACKOFF_BASE_S = 1.0
@@ -71,10 +73,10 @@ async def drain(pool: db.Pool, kind: str, handler: Handler, time: clock.Clock) -
     Raises DEPENDENCY_UNAVAILABLE where the database is away; rows keep their lease until it ends.
     """
     worked = 0
-    while True:
+    for _ in range(ROUNDS_MAX):
         programs = await db.read(pool, lambda connection: _programs(connection, kind, time))
         if not programs:
-            return worked
+            break
         claimed = 0
         for program_id in programs:
             items = await db.transaction(pool, lambda c, p=program_id: _claim(c, p, kind, time))  # type: ignore[misc]
@@ -82,7 +84,8 @@ async def drain(pool: db.Pool, kind: str, handler: Handler, time: clock.Clock) -
             await _work_all(pool, items, handler, time)
         worked += claimed
         if not claimed:
-            return worked  # Others hold what is left.
+            break  # Others hold what is left.
+    return worked
 
 
 async def _programs(connection: db.Connection, kind: str, time: clock.Clock) -> list[str]:
@@ -105,18 +108,23 @@ async def _work_all(pool: db.Pool, items: list[DueItem], handler: Handler, time:
         async with slots:
             await _work_one(pool, item, handler, time)
 
-    await asyncio.gather(*(work(item) for item in items))
+    # All of them end before the first failure is told, so that nothing works on behind the back of its caller.
+    for outcome in await asyncio.gather(*(work(item) for item in items), return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
 
 
 async def _work_one(pool: db.Pool, item: DueItem, handler: Handler, time: clock.Clock) -> None:
     try:
         await handler(item)
     except Exception as error:  # noqa: BLE001 - the job runner: one bad row never stops the others
-        expected = isinstance(error, errors.DomainError)
-        log = logs.get_logger().warning if expected else logs.get_logger().exception
+        refusal = error if isinstance(error, errors.DomainError) else None
+        log = logs.get_logger().warning if refusal else logs.get_logger().exception
         log("due_work_failed", kind=item.kind, work_id=str(item.work_id), attempts=item.attempts, error=str(error))
         message = f"{error!r}"[:1000]
-        await db.transaction(pool, lambda connection: _put_off(connection, item, message, time))
+        # What is away is waited for, however long; only what fails by itself is given up in the end.
+        is_last = item.attempts >= ATTEMPTS_MAX and not (refusal and refusal.is_transient)
+        await db.transaction(pool, lambda connection: _put_off(connection, item, message, time, is_last=is_last))
         return
     await db.transaction(
         pool,
@@ -126,21 +134,20 @@ async def _work_one(pool: db.Pool, item: DueItem, handler: Handler, time: clock.
     )
 
 
-async def _put_off(connection: db.Connection, item: DueItem, message: str, time: clock.Clock) -> None:
+async def _put_off(connection: db.Connection, item: DueItem, message: str, time: clock.Clock, *, is_last: bool) -> None:
     now = await time.now(connection)
-    delay_s = random.uniform(0.5, 1.0) * min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2**item.attempts)
-    dead = item.attempts >= ATTEMPTS_MAX
+    delay_s = random.uniform(0.5, 1.0) * min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2 ** min(item.attempts, ATTEMPTS_MAX))
     await connection.execute(
         QUERIES["put_off_due_work"],
         item.program_id,
         item.kind,
         item.work_id,
         item.fence,
-        "DEAD" if dead else "WAITING",
+        "DEAD" if is_last else "WAITING",
         now + timedelta(seconds=delay_s),
         message,
     )
-    if dead:
+    if is_last:
         metrics.DUE_DEAD.labels(item.kind).inc()
         logs.get_logger().error("due_work_dead", kind=item.kind, work_id=str(item.work_id))
 

@@ -216,7 +216,11 @@ class Follower:
             async with slots:
                 return await self._advance(head)
 
-        moved = await asyncio.gather(*(advance(head) for head in behind))
+        # All of them end before the first failure is told: no partition is worked behind the back of the next round.
+        moved = await asyncio.gather(*(advance(head) for head in behind), return_exceptions=True)
+        for outcome in moved:
+            if isinstance(outcome, BaseException):
+                raise outcome
         return any(moved)
 
     async def _read_cursors(self, connection: db.Connection) -> dict[tuple[str, int], int]:

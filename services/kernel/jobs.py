@@ -2,7 +2,7 @@
 
 arq does not retry exceptions, loses payloads after a day, pickles by default and dies of a raised hook. So: msgpack,
 no results, no hooks, a queue per service, and every job catches what its work raises. A kick that Redis loses is made
-good by the sweep within its period.
+good by the sweep within its period; while Redis is away a worker goes on sweeping by itself.
 """
 
 import asyncio
@@ -12,9 +12,10 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import arq
 import msgpack
 import redis.exceptions
-from arq import Worker, cron, func
+from arq import cron, func
 from arq.connections import ArqRedis, RedisSettings, create_pool
 
 from services.kernel import errors, ids, logs, metrics
@@ -24,18 +25,19 @@ JOB_TIMEOUT_S = 120
 POLL_DELAY_S = 0.2
 JOBS_MAX = 10
 HEALTH_EVERY_S = 10
-REDIS_ATTEMPTS = 3
+# What a worker that is told to stop gives the jobs under way, so that few rows wait for the end of a lease.
+COMPLETION_WAIT_S = 5.0
 REDIS_FAILURES = (redis.exceptions.RedisError, OSError, asyncio.TimeoutError)
 
 Job = Callable[[], Awaitable[int]]
+WrappedJob = Callable[[dict[Any, Any]], Awaitable[None]]
 
 
 def redis_settings(url: str) -> RedisSettings:
     """Reads a Redis URL; gives up on a connection soon, since nothing waits for Redis to be right."""
     settings = RedisSettings.from_dsn(url)
     settings.conn_timeout = 2
-    settings.conn_retries = REDIS_ATTEMPTS
-    settings.conn_retry_delay = 1
+    settings.conn_retries = 0
     settings.retry_on_timeout = True
     return settings
 
@@ -50,13 +52,21 @@ class Kicker:
 
     def __init__(self, redis_url: str, service: str) -> None:
         self._settings = redis_settings(redis_url)
-        self._settings.conn_retries = 0
         self._service = service
         self._pool: ArqRedis | None = None
+        self._opening = asyncio.Lock()
 
     async def kick(self, job: str, after_s: float = 0) -> None:
         """Asks for one run of a job, now or after some seconds. Call it when the row that it is for is committed."""
         try:
+            pool = self._pool or await self._open()
+            await pool.enqueue_job(job, _job_id=f"{self._service}:{job}:{ids.new_id()}", _defer_by=after_s)
+        except REDIS_FAILURES as error:
+            logs.get_logger().warning("kick_lost", job=job, error=type(error).__name__)
+
+    async def _open(self) -> ArqRedis:
+        """Opens the pool, once for all that kick at the same time."""
+        async with self._opening:
             if self._pool is None:
                 self._pool = await create_pool(
                     self._settings,
@@ -64,9 +74,7 @@ class Kicker:
                     job_deserializer=msgpack.unpackb,
                     default_queue_name=queue_name(self._service),
                 )
-            await self._pool.enqueue_job(job, _job_id=f"{self._service}:{job}:{ids.new_id()}", _defer_by=after_s)
-        except REDIS_FAILURES as error:
-            logs.get_logger().warning("kick_lost", job=job, error=type(error).__name__)
+            return self._pool
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -74,15 +82,62 @@ class Kicker:
             await self._pool.aclose()
 
 
+class Worker:
+    """Runs a service's jobs, each when it is kicked and in every sweep; while Redis is away it sweeps by itself."""
+
+    def __init__(self, service: str, redis_url: str, jobs: Mapping[str, Job]) -> None:
+        self._service = service
+        self._redis_url = redis_url
+        self._jobs = {name: _wrap(name, job) for name, job in jobs.items()}
+        self._inner: arq.Worker | None = None
+
+    async def async_run(self) -> None:
+        """Runs until it is cancelled; `close` follows."""
+        while True:
+            self._inner = _build(self._service, self._redis_url, self._jobs)
+            try:
+                await self._inner.async_run()
+            except REDIS_FAILURES as error:
+                logs.get_logger().warning("redis_lost", error=type(error).__name__)
+            # arq cannot go on after a failure; another one begins anew.
+            await self.close()
+            for job in self._jobs.values():
+                await job({})
+            await asyncio.sleep(SWEEP_EVERY_S)
+
+    async def close(self) -> None:
+        """Lets the jobs under way end, cancels those that take too long, and closes the connections. Idempotent."""
+        inner, self._inner = self._inner, None
+        if inner is None or inner._pool is None:
+            return
+        under_way = list(inner.tasks.values())
+        if under_way:
+            _, late = await asyncio.wait(under_way, timeout=COMPLETION_WAIT_S)
+            for task in late:
+                task.cancel()
+            # Nothing of it is news: each job has logged its own outcome, and its rows stay due.
+            await asyncio.gather(*under_way, return_exceptions=True)
+            inner.tasks.clear()
+        pool = inner.pool
+        try:
+            await inner.close()
+        except REDIS_FAILURES as error:
+            logs.get_logger().warning("redis_lost", error=type(error).__name__)
+            await pool.aclose(close_connection_pool=True)
+
+
 def build_worker(service: str, redis_url: str, jobs: Mapping[str, Job]) -> Worker:
-    """Makes the arq worker of a service: each job runs when it is kicked, and in every sweep."""
-    wrapped = {name: _wrap(name, job) for name, job in jobs.items()}
+    """Makes the worker of a service: each job runs when it is kicked, and in every sweep."""
+    return Worker(service, redis_url, jobs)
+
+
+def _build(service: str, redis_url: str, jobs: Mapping[str, WrappedJob]) -> arq.Worker:
     seconds = set(range(0, 60, SWEEP_EVERY_S))
-    return Worker(
-        functions=[func(job, name=name, keep_result=0, max_tries=1) for name, job in wrapped.items()],  # type: ignore[arg-type]
+    return arq.Worker(
+        functions=[func(job, name=name, keep_result=0, max_tries=1) for name, job in jobs.items()],  # type: ignore[arg-type]
         cron_jobs=[
             cron(job, name=f"{service}:sweep:{name}", second=seconds, max_tries=1, keep_result=0)  # type: ignore[arg-type]
-            for name, job in wrapped.items()
+            for name, job in jobs.items()
         ],
         queue_name=queue_name(service),
         redis_settings=redis_settings(redis_url),
@@ -92,14 +147,13 @@ def build_worker(service: str, redis_url: str, jobs: Mapping[str, Job]) -> Worke
         poll_delay=POLL_DELAY_S,
         max_jobs=JOBS_MAX,
         job_timeout=JOB_TIMEOUT_S,
-        job_completion_wait=5,
         health_check_interval=HEALTH_EVERY_S,
         health_check_key=f"plaudit:{service}:health:{socket.gethostname()}:{os.getpid()}",
         ctx={},
     )
 
 
-def _wrap(name: str, job: Job) -> Callable[[dict[Any, Any]], Awaitable[None]]:
+def _wrap(name: str, job: Job) -> WrappedJob:
     async def run(ctx: dict[Any, Any]) -> None:
         del ctx
         started, outcome, done = time.perf_counter(), "ok", 0

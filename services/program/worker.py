@@ -1,7 +1,6 @@
 """The program's jobs and followers: each a thin call to an operation."""
 
 import grpc
-from arq import Worker
 from plaudit.ledger.v1 import events_pb2 as ledger_events_pb2
 
 from services.kernel import db, due, feed, feed_rpc, jobs, rpc
@@ -15,7 +14,7 @@ HOLD_CHANGED = ledger_events_pb2.HoldChanged.DESCRIPTOR.full_name
 HOLD_TIMED_OUT = ledger_events_pb2.HOLD_STATE_TIMED_OUT
 
 
-def build_worker(context: Context, events: Events, redis_url: str) -> Worker:
+def build_worker(context: Context, events: Events, redis_url: str) -> jobs.Worker:
     """Makes the worker that posts effects and goes on with redemptions that their callers left."""
 
     async def post_effects() -> int:

@@ -16,10 +16,9 @@ WHERE kind = $1 AND state = 'WAITING' AND due_at <= $2 AND (lease_until IS NULL 
 LIMIT $3;
 
 -- claim_due_work --
--- Leases the longest due rows of one program and kind that nobody else holds.
-UPDATE due_work
-SET lease_until = $4, fence = fence + 1, attempts = attempts + 1
-WHERE program_id = $1 AND kind = $2 AND work_id IN (
+-- Leases the longest due rows of one program and kind that nobody else holds; picked once, since a subquery that the
+-- plan runs again would skip what it has locked and pick more.
+WITH picked AS MATERIALIZED (
     SELECT work_id
     FROM due_work
     WHERE program_id = $1 AND kind = $2 AND state = 'WAITING' AND due_at <= $3
@@ -28,7 +27,13 @@ WHERE program_id = $1 AND kind = $2 AND work_id IN (
     LIMIT $5
     FOR UPDATE SKIP LOCKED
 )
-RETURNING program_id, kind, work_id, payload, due_at, attempts, fence;
+UPDATE due_work
+SET lease_until = $4, fence = due_work.fence + 1, attempts = due_work.attempts + 1
+FROM picked
+WHERE due_work.program_id = $1 AND due_work.kind = $2 AND due_work.work_id = picked.work_id
+RETURNING
+    due_work.program_id, due_work.kind, due_work.work_id, due_work.payload, due_work.due_at, due_work.attempts,
+    due_work.fence;
 
 -- finish_due_work --
 -- Deletes a row that was worked under a lease, unless somebody else took the lease since.
@@ -48,13 +53,13 @@ WHERE program_id = $1 AND kind = $2 AND state = 'DEAD'
 RETURNING work_id;
 
 -- summarise_due_work --
--- Counts due work by kind and state with the age of the oldest; reads across programs.
+-- Counts due work by kind and state with the age of the oldest and the error of the newest; reads across programs.
 SELECT
     kind,
     state,
     count(*) AS count,
     floor(extract(EPOCH FROM clock_timestamp() - min(due_at)))::bigint AS oldest_age_s,
-    max(last_error) AS last_error
+    (array_agg(last_error ORDER BY due_at DESC) FILTER (WHERE last_error IS NOT NULL))[1] AS last_error
 FROM due_work
 GROUP BY kind, state
 ORDER BY kind, state;

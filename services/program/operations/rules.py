@@ -29,7 +29,9 @@ async def create_rule(context: Context, program_id: str, rule: model.Rule, reque
         now = await context.time.now(connection)
         if not await rules.insert_rule(connection, program_id, rule.rule_id, now):
             raise errors.rule_exists(rule.rule_id)
-        return await _write(context, connection, program_id, rule, 1, request_id, content), False
+        return await _write(
+            context, connection, program_id, rule, version=1, request_id=request_id, content=content
+        ), False
 
     return await db.transaction(context.pool, work)
 
@@ -65,7 +67,9 @@ async def update_rule(
         changed = change(current)
         rules_model.compile_rule(changed)
         version = current.version + 1
-        return await _write(context, connection, program_id, changed, version, request_id, content), False
+        return await _write(
+            context, connection, program_id, changed, version=version, request_id=request_id, content=content
+        ), False
 
     return await db.transaction(context.pool, work)
 
@@ -126,6 +130,7 @@ async def _write(
     connection: db.Connection,
     program_id: str,
     rule: model.Rule,
+    *,
     version: int,
     request_id: str,
     content: dict[str, object],

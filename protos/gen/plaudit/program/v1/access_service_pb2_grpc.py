@@ -85,8 +85,8 @@ class AccessServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateToken(self, request, context):
-        """Trades an API key, sent as `authorization: Bearer plk_…`, for a short-lived token that every service verifies offline.
-        Fails with `CREDENTIAL_INVALID`.
+        """Trades an API key, sent as `authorization: Bearer plk_…`, for a short-lived token that every service verifies
+        offline. Fails with `CREDENTIAL_INVALID`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -44,8 +44,8 @@ class AccessServiceStub:
     `API_KEY_NOT_FOUND`.
     """
     CreateToken: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.CreateTokenRequest, _access_service_pb2.CreateTokenResponse]
-    """Trades an API key, sent as `authorization: Bearer plk_…`, for a short-lived token that every service verifies offline.
-    Fails with `CREDENTIAL_INVALID`.
+    """Trades an API key, sent as `authorization: Bearer plk_…`, for a short-lived token that every service verifies
+    offline. Fails with `CREDENTIAL_INVALID`.
     """
 
 @_typing.type_check_only
@@ -64,8 +64,8 @@ class AccessServiceAsyncStub(AccessServiceStub):
     `API_KEY_NOT_FOUND`.
     """
     CreateToken: _aio.UnaryUnaryMultiCallable[_access_service_pb2.CreateTokenRequest, _access_service_pb2.CreateTokenResponse]  # type: ignore[assignment]
-    """Trades an API key, sent as `authorization: Bearer plk_…`, for a short-lived token that every service verifies offline.
-    Fails with `CREDENTIAL_INVALID`.
+    """Trades an API key, sent as `authorization: Bearer plk_…`, for a short-lived token that every service verifies
+    offline. Fails with `CREDENTIAL_INVALID`.
     """
 
 class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -105,8 +105,8 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _access_service_pb2.CreateTokenRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_access_service_pb2.CreateTokenResponse, _abc.Awaitable[_access_service_pb2.CreateTokenResponse]]:
-        """Trades an API key, sent as `authorization: Bearer plk_…`, for a short-lived token that every service verifies offline.
-        Fails with `CREDENTIAL_INVALID`.
+        """Trades an API key, sent as `authorization: Bearer plk_…`, for a short-lived token that every service verifies
+        offline. Fails with `CREDENTIAL_INVALID`.
         """
 
 def add_AccessServiceServicer_to_server(servicer: AccessServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

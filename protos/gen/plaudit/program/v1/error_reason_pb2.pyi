@@ -52,7 +52,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The event would have happened more than 5 minutes from now.
 
     Example of an ErrorInfo:
-        { "reason": "OCCUR_TIME_AHEAD", "domain": "program.plaudit", "metadata": { "occurTime": "2031-01-01T00:00:00Z", "limitSeconds": "300" } }
+        { "reason": "OCCUR_TIME_AHEAD", "domain": "program.plaudit",
+          "metadata": { "occurTime": "2031-01-01T00:00:00Z", "limitSeconds": "300" } }
     """
     ERROR_REASON_MEMBER_NOT_FOUND: _ErrorReason.ValueType  # 6
     """The program has no such member.
@@ -106,13 +107,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The redemption is in a state that does not allow the change.
 
     Example of an ErrorInfo:
-        { "reason": "REDEMPTION_STATE_INVALID", "domain": "program.plaudit", "metadata": { "redemptionId": "0199", "state": "REFUSED" } }
+        { "reason": "REDEMPTION_STATE_INVALID", "domain": "program.plaudit",
+          "metadata": { "redemptionId": "0199", "state": "REFUSED" } }
     """
     ERROR_REASON_INSUFFICIENT_BALANCE: _ErrorReason.ValueType  # 15
     """The member has less available than the reward costs.
 
     Example of an ErrorInfo:
-        { "reason": "INSUFFICIENT_BALANCE", "domain": "program.plaudit", "metadata": { "available": "40", "requested": "100" } }
+        { "reason": "INSUFFICIENT_BALANCE", "domain": "program.plaudit",
+          "metadata": { "available": "40", "requested": "100" } }
     """
     ERROR_REASON_OUT_OF_STOCK: _ErrorReason.ValueType  # 16
     """The pool of the reward is empty; nothing was spent.
@@ -154,7 +157,8 @@ ERROR_REASON_OCCUR_TIME_AHEAD: ErrorReason.ValueType  # 5
 """The event would have happened more than 5 minutes from now.
 
 Example of an ErrorInfo:
-    { "reason": "OCCUR_TIME_AHEAD", "domain": "program.plaudit", "metadata": { "occurTime": "2031-01-01T00:00:00Z", "limitSeconds": "300" } }
+    { "reason": "OCCUR_TIME_AHEAD", "domain": "program.plaudit",
+      "metadata": { "occurTime": "2031-01-01T00:00:00Z", "limitSeconds": "300" } }
 """
 ERROR_REASON_MEMBER_NOT_FOUND: ErrorReason.ValueType  # 6
 """The program has no such member.
@@ -208,13 +212,15 @@ ERROR_REASON_REDEMPTION_STATE_INVALID: ErrorReason.ValueType  # 14
 """The redemption is in a state that does not allow the change.
 
 Example of an ErrorInfo:
-    { "reason": "REDEMPTION_STATE_INVALID", "domain": "program.plaudit", "metadata": { "redemptionId": "0199", "state": "REFUSED" } }
+    { "reason": "REDEMPTION_STATE_INVALID", "domain": "program.plaudit",
+      "metadata": { "redemptionId": "0199", "state": "REFUSED" } }
 """
 ERROR_REASON_INSUFFICIENT_BALANCE: ErrorReason.ValueType  # 15
 """The member has less available than the reward costs.
 
 Example of an ErrorInfo:
-    { "reason": "INSUFFICIENT_BALANCE", "domain": "program.plaudit", "metadata": { "available": "40", "requested": "100" } }
+    { "reason": "INSUFFICIENT_BALANCE", "domain": "program.plaudit",
+      "metadata": { "available": "40", "requested": "100" } }
 """
 ERROR_REASON_OUT_OF_STOCK: ErrorReason.ValueType  # 16
 """The pool of the reward is empty; nothing was spent.

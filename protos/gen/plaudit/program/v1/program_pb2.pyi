@@ -260,8 +260,8 @@ class Event(_message.Message):
 
     @_builtins.property
     def properties(self) -> _struct_pb2.Struct:
-        """Holds whatever rules may look at: at most 100 keys and list items in all, 8 levels deep, 32 KiB. Whole numbers beyond 2^53 are
-        refused, since JSON numbers cannot carry them exactly; send them as strings.
+        """Holds whatever rules may look at: at most 100 keys and list items in all, 8 levels deep, 32 KiB. Whole numbers
+        beyond 2^53 are refused, since JSON numbers cannot carry them exactly; send them as strings.
         """
 
     def __init__(
@@ -663,8 +663,8 @@ Global___Cap: _TypeAlias = Cap  # noqa: Y015
 
 @_typing.final
 class Expiry(_message.Message):
-    """Says how long value lives, counted by the calendar from the event's `occur_time` in the program's zone. The day of the
-    month is kept where the month has it, else the last day is taken: 29 February + 12 months is 28 February.
+    """Says how long value lives, counted by the calendar from the event's `occur_time` in the program's zone. The day of
+    the month is kept where the month has it, else the last day is taken: 29 February + 12 months is 28 February.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -846,7 +846,9 @@ class Redemption(_message.Message):
     cost: _builtins.int
     """Gives the price that was paid, or is held."""
     code: _builtins.str
-    """Is the code that the member got; empty before it is fulfilled, after it was cancelled and where the reward has none."""
+    """Is the code that the member got; empty before it is fulfilled, after it was cancelled and where the reward has
+    none.
+    """
     @_builtins.property
     def refusal(self) -> _refusal_pb2.Refusal:
         """Says why it was refused; absent otherwise."""

@@ -129,10 +129,10 @@ class ProgramServiceServicer:
     def RecordEvents(self, request, context):
         """Records 1 to 1,000 events and answers each with what it caused, in their order.
 
-        Idempotent by `event_id`, for ever: the same content is `DUPLICATE` with the same effects, other content is `REFUSED`
-        as `REQUEST_ID_REUSED` with the differing fields named. One bad event never refuses the others; only a call in which
-        no event is well formed fails as a whole with `FIELD_INVALID`. While the ledger is away events are accepted and their
-        effects follow.
+        Idempotent by `event_id`, for ever: the same content is `DUPLICATE` with the same effects, other content is
+        `REFUSED` as `REQUEST_ID_REUSED` with the differing fields named. One bad event never refuses the others; only a
+        call in which no event is well formed fails as a whole with `FIELD_INVALID`. While the ledger is away events are
+        accepted and their effects follow.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -183,8 +183,8 @@ class ProgramServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateRule(self, request, context):
-        """Changes some fields of a rule, as its next version. Fails with `RULE_NOT_FOUND`, `CONCURRENT_UPDATE` where an etag is
-        given and differs, and `FIELD_INVALID`.
+        """Changes some fields of a rule, as its next version. Fails with `RULE_NOT_FOUND`, `CONCURRENT_UPDATE` where an
+        etag is given and differs, and `FIELD_INVALID`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -228,8 +228,8 @@ class ProgramServiceServicer:
 
     def CreateRedemption(self, request, context):
         """Redeems a reward: holds its cost, takes a code out of the pool, spends the hold. Answers when all is done, or
-        `PENDING` where the ledger is away; then the rest follows. Fails with `REWARD_NOT_FOUND`, `INSUFFICIENT_BALANCE` and
-        `OUT_OF_STOCK`; a refusal stays for its request id.
+        `PENDING` where the ledger is away; then the rest follows. Fails with `REWARD_NOT_FOUND`, `INSUFFICIENT_BALANCE`
+        and `OUT_OF_STOCK`; a refusal stays for its request id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -250,8 +250,8 @@ class ProgramServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelRedemption(self, request, context):
-        """Cancels a fulfilled redemption: gives back the exact lots with their original expiry and voids the code. Idempotent: a
-        cancelled one is answered as it is. Fails with `REDEMPTION_NOT_FOUND` and `REDEMPTION_STATE_INVALID`.
+        """Cancels a fulfilled redemption: gives back the exact lots with their original expiry and voids the code.
+        Idempotent: a cancelled one is answered as it is. Fails with `REDEMPTION_NOT_FOUND` and `REDEMPTION_STATE_INVALID`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

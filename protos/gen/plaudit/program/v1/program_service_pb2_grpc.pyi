@@ -36,10 +36,10 @@ class ProgramServiceStub:
     RecordEvents: _grpc.UnaryUnaryMultiCallable[_program_service_pb2.RecordEventsRequest, _program_service_pb2.RecordEventsResponse]
     """Records 1 to 1,000 events and answers each with what it caused, in their order.
 
-    Idempotent by `event_id`, for ever: the same content is `DUPLICATE` with the same effects, other content is `REFUSED`
-    as `REQUEST_ID_REUSED` with the differing fields named. One bad event never refuses the others; only a call in which
-    no event is well formed fails as a whole with `FIELD_INVALID`. While the ledger is away events are accepted and their
-    effects follow.
+    Idempotent by `event_id`, for ever: the same content is `DUPLICATE` with the same effects, other content is
+    `REFUSED` as `REQUEST_ID_REUSED` with the differing fields named. One bad event never refuses the others; only a
+    call in which no event is well formed fails as a whole with `FIELD_INVALID`. While the ledger is away events are
+    accepted and their effects follow.
     """
     GetEvent: _grpc.UnaryUnaryMultiCallable[_program_service_pb2.GetEventRequest, _program_service_pb2.GetEventResponse]
     """Tells an event and every decision it led to, with the rule version and the inputs of each. Fails with
@@ -58,8 +58,8 @@ class ProgramServiceStub:
     CreateRule: _grpc.UnaryUnaryMultiCallable[_program_service_pb2.CreateRuleRequest, _program_service_pb2.CreateRuleResponse]
     """Creates a rule. Fails with `RULE_EXISTS`, and with `FIELD_INVALID` where an expression does not compile."""
     UpdateRule: _grpc.UnaryUnaryMultiCallable[_program_service_pb2.UpdateRuleRequest, _program_service_pb2.UpdateRuleResponse]
-    """Changes some fields of a rule, as its next version. Fails with `RULE_NOT_FOUND`, `CONCURRENT_UPDATE` where an etag is
-    given and differs, and `FIELD_INVALID`.
+    """Changes some fields of a rule, as its next version. Fails with `RULE_NOT_FOUND`, `CONCURRENT_UPDATE` where an
+    etag is given and differs, and `FIELD_INVALID`.
     """
     GetEarningTable: _grpc.UnaryUnaryMultiCallable[_program_service_pb2.GetEarningTableRequest, _program_service_pb2.GetEarningTableResponse]
     """Tells what members can earn with, made from the live rules."""
@@ -75,16 +75,16 @@ class ProgramServiceStub:
     """
     CreateRedemption: _grpc.UnaryUnaryMultiCallable[_program_service_pb2.CreateRedemptionRequest, _program_service_pb2.CreateRedemptionResponse]
     """Redeems a reward: holds its cost, takes a code out of the pool, spends the hold. Answers when all is done, or
-    `PENDING` where the ledger is away; then the rest follows. Fails with `REWARD_NOT_FOUND`, `INSUFFICIENT_BALANCE` and
-    `OUT_OF_STOCK`; a refusal stays for its request id.
+    `PENDING` where the ledger is away; then the rest follows. Fails with `REWARD_NOT_FOUND`, `INSUFFICIENT_BALANCE`
+    and `OUT_OF_STOCK`; a refusal stays for its request id.
     """
     GetRedemption: _grpc.UnaryUnaryMultiCallable[_program_service_pb2.GetRedemptionRequest, _program_service_pb2.GetRedemptionResponse]
     """Tells a redemption. Fails with `REDEMPTION_NOT_FOUND`."""
     ListRedemptions: _grpc.UnaryUnaryMultiCallable[_program_service_pb2.ListRedemptionsRequest, _program_service_pb2.ListRedemptionsResponse]
     """Lists a member's redemptions, newest first."""
     CancelRedemption: _grpc.UnaryUnaryMultiCallable[_program_service_pb2.CancelRedemptionRequest, _program_service_pb2.CancelRedemptionResponse]
-    """Cancels a fulfilled redemption: gives back the exact lots with their original expiry and voids the code. Idempotent: a
-    cancelled one is answered as it is. Fails with `REDEMPTION_NOT_FOUND` and `REDEMPTION_STATE_INVALID`.
+    """Cancels a fulfilled redemption: gives back the exact lots with their original expiry and voids the code.
+    Idempotent: a cancelled one is answered as it is. Fails with `REDEMPTION_NOT_FOUND` and `REDEMPTION_STATE_INVALID`.
     """
 
 @_typing.type_check_only
@@ -95,10 +95,10 @@ class ProgramServiceAsyncStub(ProgramServiceStub):
     RecordEvents: _aio.UnaryUnaryMultiCallable[_program_service_pb2.RecordEventsRequest, _program_service_pb2.RecordEventsResponse]  # type: ignore[assignment]
     """Records 1 to 1,000 events and answers each with what it caused, in their order.
 
-    Idempotent by `event_id`, for ever: the same content is `DUPLICATE` with the same effects, other content is `REFUSED`
-    as `REQUEST_ID_REUSED` with the differing fields named. One bad event never refuses the others; only a call in which
-    no event is well formed fails as a whole with `FIELD_INVALID`. While the ledger is away events are accepted and their
-    effects follow.
+    Idempotent by `event_id`, for ever: the same content is `DUPLICATE` with the same effects, other content is
+    `REFUSED` as `REQUEST_ID_REUSED` with the differing fields named. One bad event never refuses the others; only a
+    call in which no event is well formed fails as a whole with `FIELD_INVALID`. While the ledger is away events are
+    accepted and their effects follow.
     """
     GetEvent: _aio.UnaryUnaryMultiCallable[_program_service_pb2.GetEventRequest, _program_service_pb2.GetEventResponse]  # type: ignore[assignment]
     """Tells an event and every decision it led to, with the rule version and the inputs of each. Fails with
@@ -117,8 +117,8 @@ class ProgramServiceAsyncStub(ProgramServiceStub):
     CreateRule: _aio.UnaryUnaryMultiCallable[_program_service_pb2.CreateRuleRequest, _program_service_pb2.CreateRuleResponse]  # type: ignore[assignment]
     """Creates a rule. Fails with `RULE_EXISTS`, and with `FIELD_INVALID` where an expression does not compile."""
     UpdateRule: _aio.UnaryUnaryMultiCallable[_program_service_pb2.UpdateRuleRequest, _program_service_pb2.UpdateRuleResponse]  # type: ignore[assignment]
-    """Changes some fields of a rule, as its next version. Fails with `RULE_NOT_FOUND`, `CONCURRENT_UPDATE` where an etag is
-    given and differs, and `FIELD_INVALID`.
+    """Changes some fields of a rule, as its next version. Fails with `RULE_NOT_FOUND`, `CONCURRENT_UPDATE` where an
+    etag is given and differs, and `FIELD_INVALID`.
     """
     GetEarningTable: _aio.UnaryUnaryMultiCallable[_program_service_pb2.GetEarningTableRequest, _program_service_pb2.GetEarningTableResponse]  # type: ignore[assignment]
     """Tells what members can earn with, made from the live rules."""
@@ -134,16 +134,16 @@ class ProgramServiceAsyncStub(ProgramServiceStub):
     """
     CreateRedemption: _aio.UnaryUnaryMultiCallable[_program_service_pb2.CreateRedemptionRequest, _program_service_pb2.CreateRedemptionResponse]  # type: ignore[assignment]
     """Redeems a reward: holds its cost, takes a code out of the pool, spends the hold. Answers when all is done, or
-    `PENDING` where the ledger is away; then the rest follows. Fails with `REWARD_NOT_FOUND`, `INSUFFICIENT_BALANCE` and
-    `OUT_OF_STOCK`; a refusal stays for its request id.
+    `PENDING` where the ledger is away; then the rest follows. Fails with `REWARD_NOT_FOUND`, `INSUFFICIENT_BALANCE`
+    and `OUT_OF_STOCK`; a refusal stays for its request id.
     """
     GetRedemption: _aio.UnaryUnaryMultiCallable[_program_service_pb2.GetRedemptionRequest, _program_service_pb2.GetRedemptionResponse]  # type: ignore[assignment]
     """Tells a redemption. Fails with `REDEMPTION_NOT_FOUND`."""
     ListRedemptions: _aio.UnaryUnaryMultiCallable[_program_service_pb2.ListRedemptionsRequest, _program_service_pb2.ListRedemptionsResponse]  # type: ignore[assignment]
     """Lists a member's redemptions, newest first."""
     CancelRedemption: _aio.UnaryUnaryMultiCallable[_program_service_pb2.CancelRedemptionRequest, _program_service_pb2.CancelRedemptionResponse]  # type: ignore[assignment]
-    """Cancels a fulfilled redemption: gives back the exact lots with their original expiry and voids the code. Idempotent: a
-    cancelled one is answered as it is. Fails with `REDEMPTION_NOT_FOUND` and `REDEMPTION_STATE_INVALID`.
+    """Cancels a fulfilled redemption: gives back the exact lots with their original expiry and voids the code.
+    Idempotent: a cancelled one is answered as it is. Fails with `REDEMPTION_NOT_FOUND` and `REDEMPTION_STATE_INVALID`.
     """
 
 class ProgramServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -157,10 +157,10 @@ class ProgramServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_program_service_pb2.RecordEventsResponse, _abc.Awaitable[_program_service_pb2.RecordEventsResponse]]:
         """Records 1 to 1,000 events and answers each with what it caused, in their order.
 
-        Idempotent by `event_id`, for ever: the same content is `DUPLICATE` with the same effects, other content is `REFUSED`
-        as `REQUEST_ID_REUSED` with the differing fields named. One bad event never refuses the others; only a call in which
-        no event is well formed fails as a whole with `FIELD_INVALID`. While the ledger is away events are accepted and their
-        effects follow.
+        Idempotent by `event_id`, for ever: the same content is `DUPLICATE` with the same effects, other content is
+        `REFUSED` as `REQUEST_ID_REUSED` with the differing fields named. One bad event never refuses the others; only a
+        call in which no event is well formed fails as a whole with `FIELD_INVALID`. While the ledger is away events are
+        accepted and their effects follow.
         """
 
     @_abc_1.abstractmethod
@@ -221,8 +221,8 @@ class ProgramServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _program_service_pb2.UpdateRuleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_program_service_pb2.UpdateRuleResponse, _abc.Awaitable[_program_service_pb2.UpdateRuleResponse]]:
-        """Changes some fields of a rule, as its next version. Fails with `RULE_NOT_FOUND`, `CONCURRENT_UPDATE` where an etag is
-        given and differs, and `FIELD_INVALID`.
+        """Changes some fields of a rule, as its next version. Fails with `RULE_NOT_FOUND`, `CONCURRENT_UPDATE` where an
+        etag is given and differs, and `FIELD_INVALID`.
         """
 
     @_abc_1.abstractmethod
@@ -274,8 +274,8 @@ class ProgramServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_program_service_pb2.CreateRedemptionResponse, _abc.Awaitable[_program_service_pb2.CreateRedemptionResponse]]:
         """Redeems a reward: holds its cost, takes a code out of the pool, spends the hold. Answers when all is done, or
-        `PENDING` where the ledger is away; then the rest follows. Fails with `REWARD_NOT_FOUND`, `INSUFFICIENT_BALANCE` and
-        `OUT_OF_STOCK`; a refusal stays for its request id.
+        `PENDING` where the ledger is away; then the rest follows. Fails with `REWARD_NOT_FOUND`, `INSUFFICIENT_BALANCE`
+        and `OUT_OF_STOCK`; a refusal stays for its request id.
         """
 
     @_abc_1.abstractmethod
@@ -300,8 +300,8 @@ class ProgramServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _program_service_pb2.CancelRedemptionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_program_service_pb2.CancelRedemptionResponse, _abc.Awaitable[_program_service_pb2.CancelRedemptionResponse]]:
-        """Cancels a fulfilled redemption: gives back the exact lots with their original expiry and voids the code. Idempotent: a
-        cancelled one is answered as it is. Fails with `REDEMPTION_NOT_FOUND` and `REDEMPTION_STATE_INVALID`.
+        """Cancels a fulfilled redemption: gives back the exact lots with their original expiry and voids the code.
+        Idempotent: a cancelled one is answered as it is. Fails with `REDEMPTION_NOT_FOUND` and `REDEMPTION_STATE_INVALID`.
         """
 
 def add_ProgramServiceServicer_to_server(servicer: ProgramServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
