@@ -97,6 +97,7 @@ def add_program(commands: "Commands") -> None:
     parser.add_argument("id", help="names the program, for example acme")
     parser.add_argument("--name", default="", help="is shown to people")
     parser.add_argument("--time-zone", default="UTC", help="IANA zone of the program's calendar (default UTC)")
+    parser.add_argument("--address", help="host:port of a program service elsewhere; see k8s/README.md")
     add_data_dir(parser)
     add_json(parser)
 

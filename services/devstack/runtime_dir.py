@@ -15,15 +15,19 @@ LONGEST_NAME_BYTES = 28
 
 
 def runtime_dir(data_dir: Path) -> Path:
-    """Makes or finds the directory for the sockets of `data_dir`: short, ours alone, the same at each start.
+    """Names the directory for the sockets of `data_dir`: short, and the same at each start."""
+    digest = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16]
+    return socket_parent() / f"plaudit-{os.geteuid()}-{digest}"
+
+
+def make_runtime_dir(data_dir: Path) -> Path:
+    """Makes the directory for the sockets of `data_dir`, or verifies that it is ours alone.
 
     Raises CannotRunError where something else stands at its place.
     """
-    digest = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16]
-    path = socket_parent() / f"plaudit-{os.geteuid()}-{digest}"
+    path = runtime_dir(data_dir)
     # Root's PostgreSQL runs as another user who must pass through to a private directory of its own below.
-    mode = 0o711 if os.geteuid() == 0 else 0o700
-    make_private(path, owner=os.geteuid(), mode=mode)
+    make_private(path, owner=os.geteuid(), mode=0o711 if os.geteuid() == 0 else 0o700)
     return path
 
 

@@ -60,6 +60,7 @@ STORY: dict[str, Any] = {
     "Effect.state": "POSTED",
     "Redemption.state": "FULFILLED",
     "Lot.state": "ACTIVE",
+    "Cause.redemption_id": "",
     "Denial.reason": "CAP_REACHED",
     "Denial.message": "The cap of 100 a day is reached.",
     "page_size": 50,
@@ -83,13 +84,15 @@ WRITTEN_AS_TEXT = frozenset(
 # What an answer of the story does not hold: a call that went well has no refusal.
 ABSENT_TYPES = frozenset({"plaudit.type.v1.Refusal"})
 ABSENT_FIELDS = frozenset({"denials", "denial"})
+# What a first call does not send: there is nothing yet that could have changed.
+UNSENT_FIELDS = frozenset({"etag"})
 
 
 def sent(message: Descriptor, *, left_out: frozenset[str] = frozenset()) -> dict[str, Any]:
     """Makes an example of what a caller sends: what is required, and what the story has."""
     example: dict[str, Any] = {}
     for field in message.fields:
-        if field.name in left_out or names.has_behaviour(field, field_behavior_pb2.OUTPUT_ONLY):
+        if field.name in left_out | UNSENT_FIELDS or names.has_behaviour(field, field_behavior_pb2.OUTPUT_ONLY):
             continue
         if names.has_behaviour(field, field_behavior_pb2.REQUIRED) or _told(field) is not None:
             example[field.json_name] = _value(field, sent)

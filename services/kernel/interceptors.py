@@ -7,7 +7,7 @@ raise `DomainError` and never touch the context.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -15,7 +15,7 @@ import grpc
 import structlog
 from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.descriptor import MethodDescriptor
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from plaudit.type.v1 import options_pb2
@@ -25,6 +25,8 @@ from services.kernel.tokens import ANY_PROGRAM, Caller
 
 # A call without a deadline of its own gets this one; a longer one is cut to it.
 DEADLINE_MAX_S = 30.0
+# Of what a status says of fields: with the rest of it well below the 8 KiB of metadata that every client takes.
+VIOLATIONS_BYTES_MAX = 3000
 # Health and reflection answer without a credential: probes and tools come before there is one.
 OPEN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 
@@ -32,6 +34,8 @@ OPEN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
 Authenticate = Callable[[str], Awaitable[Caller]]
+
+CODES = {code_pb2.Code.Value(code.value): code for code in errors.Code}
 
 
 @dataclass
@@ -71,17 +75,17 @@ class Guard(grpc.aio.ServerInterceptor):
         scope = method.GetOptions().Extensions[options_pb2.required_scope]
         assert scope, f"{name} names no scope."
 
-        async def unary(request: Message, context: Any) -> Any:
+        async def unary(wire: bytes, context: Any) -> Any:
             assert handler.unary_unary is not None
             async with _Observed(self, name, scope, context) as observed:
-                await observed.admit(request)
+                request = await observed.admit(wire, handler.request_deserializer)
                 async with asyncio.timeout(_time_left_s(context)):
                     return await handler.unary_unary(request, context)
 
-        async def stream(request: Message, context: Any) -> AsyncIterator[Any]:
+        async def stream(wire: bytes, context: Any) -> AsyncIterator[Any]:
             assert handler.unary_stream is not None
             async with _Observed(self, name, scope, context) as observed:
-                await observed.admit(request)
+                request = await observed.admit(wire, handler.request_deserializer)
                 async with asyncio.timeout(_time_left_s(context)):
                     responses: Any = handler.unary_stream(request, context)
                     async for response in responses:
@@ -90,9 +94,10 @@ class Guard(grpc.aio.ServerInterceptor):
         make = (
             grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler
         )
+        # Requests come as bytes: gRPC would answer those that are no message by itself, and without a reason.
         return make(
             stream if handler.response_streaming else unary,
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=None,
             response_serializer=handler.response_serializer,
         )
 
@@ -115,8 +120,8 @@ class _Observed:
         structlog.contextvars.bind_contextvars(correlation_id=self._correlation_id)
         return self
 
-    async def admit(self, request: Message) -> None:
-        """Raises the first reason why the call may not go on."""
+    async def admit(self, wire: bytes, deserialize: Callable[[bytes], Any] | None) -> Message:
+        """Gives the request of a call that may go on; raises the first reason why it may not."""
         if self._guard.drain.draining:
             raise errors.draining()
         kind, _, credential = str(self._metadata.get("authorization", "")).partition(" ")
@@ -128,10 +133,12 @@ class _Observed:
         if caller.program_id == ANY_PROGRAM:
             self._program = str(self._metadata.get(calls.PROGRAM_HEADER, ""))
         calls.CURRENT.set(calls.Call(caller, self._program, self._correlation_id))
+        request = _parse(wire, deserialize)
         fields.clear_output_only(request)
         violations = fields.violations(request)
         if violations:
             raise errors.field_invalid(*violations)
+        return request
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: Any) -> None:
         if isinstance(error, TimeoutError):
@@ -162,6 +169,15 @@ class _Observed:
         )
 
 
+def _parse(wire: bytes, deserialize: Callable[[bytes], Any] | None) -> Message:
+    assert deserialize is not None, "Generated code has a deserializer for every method."
+    try:
+        request: Message = deserialize(wire)
+    except DecodeError:
+        raise errors.field_invalid(errors.Violation("request", "is not a message of this method")) from None
+    return request
+
+
 def _time_left_s(context: Any) -> float:
     left = context.time_remaining()
     return DEADLINE_MAX_S if left is None else min(left, DEADLINE_MAX_S)
@@ -173,15 +189,10 @@ def to_status(error: errors.DomainError) -> status_pb2.Status:
         error_details_pb2.ErrorInfo(reason=error.reason, domain=error.domain, metadata=dict(error.metadata))
     ]
     if error.violations:
-        field_violation = error_details_pb2.BadRequest.FieldViolation
-        details.append(
-            error_details_pb2.BadRequest(
-                field_violations=[field_violation(field=v.field, description=v.message) for v in error.violations]
-            )
-        )
+        details.append(_bad_request(error.violations))
     if error.retry_after_s is not None:
         delay = duration_pb2.Duration()
-        delay.FromMilliseconds(int(error.retry_after_s * 1000))
+        delay.FromMilliseconds(round(error.retry_after_s * 1000))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
     packed = []
     for detail in details:
@@ -189,6 +200,18 @@ def to_status(error: errors.DomainError) -> status_pb2.Status:
         holder.Pack(detail)
         packed.append(holder)
     return status_pb2.Status(code=code_pb2.Code.Value(error.code.value), message=error.message, details=packed)
+
+
+def _bad_request(violations: Sequence[errors.Violation]) -> error_details_pb2.BadRequest:
+    """Names the fields at fault: the first, and as many others as there is room for."""
+    bad = error_details_pb2.BadRequest()
+    for violation in violations:
+        bad.field_violations.add(field=violation.field, description=violation.message)
+        if bad.ByteSize() > VIOLATIONS_BYTES_MAX:
+            if len(bad.field_violations) > 1:
+                del bad.field_violations[-1]
+            break
+    return bad
 
 
 def from_error(error: grpc.aio.AioRpcError, *, dependency: str) -> errors.DomainError:
@@ -207,12 +230,12 @@ def from_error(error: grpc.aio.AioRpcError, *, dependency: str) -> errors.Domain
         elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
             retry = error_details_pb2.RetryInfo.FromString(detail.value)
             retry_after_s = retry.retry_delay.ToMilliseconds() / 1000
-    if info is None or status is None:
+    if info is None or status is None or status.code not in CODES:
         if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
             return errors.deadline_exceeded()
         return errors.dependency_unavailable(dependency)
     return errors.DomainError(
-        code=errors.Code(code_pb2.Code.Name(status.code)),
+        code=CODES[status.code],
         reason=info.reason,
         message=status.message,
         domain=info.domain,

@@ -7,13 +7,14 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 import uvloop
 
-from services.kernel import config, errors, logs, metrics
+from services.kernel import checks, config, errors, logs, metrics
 
 USAGE_EXIT = 2
 
@@ -25,7 +26,7 @@ class Settings:
     metrics_listen: str = config.setting("PLAUDIT_METRICS_LISTEN", lambda text: text and config.address(text), "")
 
 
-Role = tuple[type[Any], Callable[[Any], Coroutine[Any, Any, None]]]
+Role = tuple[type[Any], Callable[[Any], Coroutine[Any, Any, int | None]]]
 
 
 async def until_stopped(*running: Awaitable[Any]) -> None:
@@ -50,7 +51,7 @@ async def until_stopped(*running: Awaitable[Any]) -> None:
 def main(service: str, roles: Mapping[str, Role], arguments: list[str] | None = None) -> None:
     """Runs one role of a service to its end: `python -m services.<service> <role>`.
 
-    A role is a settings class and a coroutine function that takes an instance of it.
+    A role is a settings class and a coroutine function that takes an instance of it and may give an exit code.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if len(arguments) != 1 or arguments[0] not in roles:
@@ -66,9 +67,18 @@ def main(service: str, roles: Mapping[str, Role], arguments: list[str] | None = 
     try:
         if common.metrics_listen:
             metrics.serve(common.metrics_listen)
-        uvloop.run(run(loaded))
+        sys.exit(uvloop.run(run(loaded)))
     except (errors.DomainError, OSError) as error:
         sys.exit(_complain(str(error)))
+
+
+def report(rows: Iterable[checks.CheckRow]) -> int:
+    """Writes what a check found to standard output, a JSON object a line; gives 1 where something does not add up."""
+    found = 0
+    for row in rows:
+        sys.stdout.write(orjson.dumps(row).decode() + "\n")
+        found |= bool(row.problems)
+    return found
 
 
 def _complain(*lines: str) -> int:

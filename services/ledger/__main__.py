@@ -1,10 +1,10 @@
-"""`python -m services.ledger serve | work | migrate`: wires by hand, no logic."""
+"""`python -m services.ledger serve | work | migrate | check`: wires by hand, no logic."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from services.kernel import clock, config, db, migrations, process, rpc, tokens
-from services.ledger import events, server, worker
+from services.ledger import checks, events, server, worker
 from services.ledger.operations import Ledger
 
 MIGRATIONS = Path(__file__).parent / "sql" / "migrations"
@@ -32,6 +32,13 @@ class MigrateSettings:
     """What `migrate` needs: a role that owns the tables."""
 
     dsn: str = config.setting("PLAUDIT_LEDGER_OWNER_DSN", config.postgres_dsn, secret=True)
+
+
+@dataclass(frozen=True)
+class CheckSettings:
+    """What `check` needs."""
+
+    dsn: str = config.setting("PLAUDIT_LEDGER_DSN", config.postgres_dsn, secret=True)
 
 
 async def serve(settings: ServeSettings) -> None:
@@ -63,6 +70,14 @@ async def migrate(settings: MigrateSettings) -> None:
     await migrations.migrate(settings.dsn, MIGRATIONS, role="ledger_service")
 
 
+async def check(settings: CheckSettings) -> int:
+    """Recomputes what is stored and tells what does not add up."""
+    pool = await db.create_pool(settings.dsn, service="ledger-check", size_max=1)
+    rows = await checks.check(pool)
+    await pool.close()
+    return process.report(rows)
+
+
 if __name__ == "__main__":
     process.main(
         "ledger",
@@ -70,5 +85,6 @@ if __name__ == "__main__":
             "serve": (ServeSettings, serve),
             "work": (WorkSettings, work),
             "migrate": (MigrateSettings, migrate),
+            "check": (CheckSettings, check),
         },
     )

@@ -1,10 +1,10 @@
-"""`python -m services.program serve | work | migrate`: wires by hand, no logic."""
+"""`python -m services.program serve | work | migrate | check`: wires by hand, no logic."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from services.kernel import clock, config, db, jobs, migrations, process, rpc, tokens
-from services.program import events, server, worker
+from services.program import checks, events, server, worker
 from services.program.clients import CONTRACTS, RemoteLedger
 from services.program.operations.context import Context
 from services.program.operations.events import Events
@@ -40,6 +40,13 @@ class MigrateSettings:
     """What `migrate` needs: a role that owns the tables."""
 
     dsn: str = config.setting("PLAUDIT_PROGRAM_OWNER_DSN", config.postgres_dsn, secret=True)
+
+
+@dataclass(frozen=True)
+class CheckSettings:
+    """What `check` needs."""
+
+    dsn: str = config.setting("PLAUDIT_PROGRAM_DSN", config.postgres_dsn, secret=True)
 
 
 async def serve(settings: ServeSettings) -> None:
@@ -83,6 +90,14 @@ async def migrate(settings: MigrateSettings) -> None:
     await migrations.migrate(settings.dsn, MIGRATIONS, role="program_service")
 
 
+async def check(settings: CheckSettings) -> int:
+    """Recomputes what is stored and tells what does not add up."""
+    pool = await db.create_pool(settings.dsn, service="program-check", size_max=1)
+    rows = await checks.check(pool)
+    await pool.close()
+    return process.report(rows)
+
+
 if __name__ == "__main__":
     process.main(
         "program",
@@ -90,5 +105,6 @@ if __name__ == "__main__":
             "serve": (ServeSettings, serve),
             "work": (WorkSettings, work),
             "migrate": (MigrateSettings, migrate),
+            "check": (CheckSettings, check),
         },
     )

@@ -39,7 +39,10 @@ def render(folder: Path) -> list[Manifest]:
 
 def pod(manifest: Manifest) -> Manifest | None:
     """Finds the pod template of a manifest; None where it runs nothing."""
-    template: Manifest | None = manifest.get("spec", {}).get("template")
+    spec = manifest.get("spec", {})
+    if manifest["kind"] == "CronJob":
+        spec = spec["jobTemplate"]["spec"]
+    template: Manifest | None = spec.get("template")
     return template
 
 

@@ -10,10 +10,14 @@ ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ROOT / "services"
 PROTOS = ROOT / "protos"
 GENERATED = "protos/gen/"
-# Hidden folders are tools' own, but for these.
-HIDDEN_KEPT = (".ci", ".github")
+# What stands visibly at the top, as ARCHITECTURE section 2 has it. Hidden folders are tools' own, but for the kept.
+TOP_LEVEL = ("LICENSE", "README.md", "k8s", "plaudit", "protos", "pyproject.toml", "services", "tests")
+HIDDEN_KEPT = (".ci", ".gitattributes", ".github", ".gitignore")
 TEXT_SUFFIXES = frozenset(
-    {"", ".css", ".html", ".js", ".json", ".md", ".proto", ".py", ".pyi", ".sh", ".sql", ".toml", ".txt", ".yaml"}
+    {
+        *("", ".css", ".dockerignore", ".html", ".in", ".js", ".json", ".lua", ".md", ".proto"),
+        *(".py", ".sh", ".sql", ".svg", ".toml", ".txt", ".yaml"),
+    }
 )
 
 
@@ -62,11 +66,9 @@ def _functions(node: ast.AST, prefix: str) -> Iterator[tuple[str, ast.FunctionDe
 
 @cache
 def all_paths() -> tuple[str, ...]:
-    """Lists every file of the tree that people keep: nothing hidden, cached or generated. Needs no git."""
+    """Lists every file of the tree that people keep: nothing cached or generated, no stranger's. Needs no git."""
     found: list[str] = []
-    for top in sorted(ROOT.iterdir()):
-        if top.name.startswith(".") and top.name not in HIDDEN_KEPT:
-            continue
+    for top in (ROOT / name for name in (*TOP_LEVEL, *HIDDEN_KEPT)):
         paths = [top] if top.is_file() else sorted(path for path in top.rglob("*") if path.is_file())
         found += [path.relative_to(ROOT).as_posix() for path in paths if "__pycache__" not in path.parts]
     return tuple(path for path in found if not path.startswith(GENERATED))

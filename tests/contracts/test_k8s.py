@@ -24,7 +24,8 @@ SERVICES = sources.services()
 
 NAME = "app.kubernetes.io/name"
 COMPONENT = "app.kubernetes.io/component"
-COMPONENTS = {"serve": "server", "work": "worker", "migrate": "migrate"}
+COMPONENTS = {"serve": "server", "work": "worker", "migrate": "migrate", "check": "check"}
+KINDS = {"serve": "Deployment", "work": "Deployment", "migrate": "Job", "check": "CronJob"}
 POSTGRES, REDIS = ("postgresql", 5432), ("valkey", 6379)
 OUTSIDE = "outside"
 
@@ -121,7 +122,7 @@ def _parts_missing(manifests: list[Manifest]) -> Iterator[str]:
     for service in SERVICES:
         for role in roles.roles(service):
             program = running.get((service, role))
-            kind = "Job" if role == "migrate" else "Deployment"
+            kind = KINDS[role]
             if program is None or program.manifest["kind"] != kind:
                 yield f"{service} {role}: no {kind} runs it"
             elif program.labels != {NAME: service, COMPONENT: COMPONENTS[role]}:
@@ -207,8 +208,9 @@ def _unhardened(manifests: list[Manifest]) -> Iterator[str]:
             "allowPrivilegeEscalation": inner.get("allowPrivilegeEscalation") is False,
             "capabilities": inner.get("capabilities") == {"drop": ["ALL"]},
             "automountServiceAccountToken": pod.get("automountServiceAccountToken") is False,
-            # A Job runs before the accounts are made, and needs none.
-            "serviceAccountName": pod.get("serviceAccountName") == program.service or program.role == "migrate",
+            # A Job runs before the accounts are made, and needs none; a check needs none either.
+            "serviceAccountName": pod.get("serviceAccountName") == program.service
+            or KINDS[program.role] != "Deployment",
         }
         yield from (f"{program.place}: {name}" for name, is_kept in wanted.items() if not is_kept)
 
@@ -296,7 +298,7 @@ def _container(manifests: list[Manifest]) -> Manifest:
 RULES = [
     ManifestRule(
         "service_is_whole",
-        "Each service has a ServiceAccount, a Deployment for serve and for work, a Job for migrate, a Service, a "
+        "Each service has a ServiceAccount, a Deployment for serve and for work, a Job for migrate, a CronJob for check, a Service, a "
         "PodDisruptionBudget and a HorizontalPodAutoscaler; pods are labelled by service and component.",
         _parts_missing,
         lambda manifests: manifests.remove(_first(manifests, "PodDisruptionBudget")),

@@ -14,7 +14,6 @@ from tests.contracts.sources import ROOT, Source
 LINE_LENGTH_MAX = 120
 WRAPPED_SUFFIXES = (".sql", ".proto")
 
-TOP_LEVEL = {"LICENSE", "README.md", "k8s", "plaudit", "protos", "pyproject.toml", "services", "tests"}
 READMES = ("README.md", "protos/README.md", "services/README.md", "k8s/README.md")
 TEST_FOLDERS = {"contracts", "journeys", "load", "support"}
 FENCE_LANGUAGES = {"bash", "console", "http", "json", "proto", "python", "sql", "text", "yaml"}
@@ -145,10 +144,10 @@ def test_rule_sees_its_breach(rule: Rule) -> None:
 
 def test_top_level_is_the_map() -> None:
     """The top level holds what the map of the house names, and nothing else that is visible."""
-    strangers = sorted({path.partition("/")[0] for path in sources.all_paths()} - TOP_LEVEL)
+    visible = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")} - {"__pycache__"}
     assert_none(
-        [name for name in strangers if not name.startswith(".")],
-        "The visible top level is the map of the house. Put this into one of its folders; hide what belongs to tools.",
+        sorted(visible.symmetric_difference(sources.TOP_LEVEL)),
+        "The visible top level is the map of the house, no more and no less. Hide what belongs to tools.",
     )
 
 
@@ -163,6 +162,16 @@ def test_tests_mirror_services() -> None:
     folders = {Path(path).parts[1] for path in sources.all_paths() if path.startswith("tests/") and path.count("/") > 1}
     known = {path.name for path in sources.SERVICES.iterdir() if path.is_dir()} | TEST_FOLDERS
     assert_none(sorted(folders - known), "tests/ mirrors services/, with the same file names behind test_.")
+
+
+def test_ruff_looks_after_the_rest() -> None:
+    """What ruff is trusted with is switched on, and off for no service but the devstack."""
+    lint = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]
+    # Blind excepts, naive times, commented-out code, docstrings, logging, names, pathlib, security, prints, types.
+    trusted = {"ASYNC", "B", "BLE", "D1", "DTZ", "E", "ERA", "F", "G", "I", "LOG", "N", "PTH", "RUF", "S", "T20", "UP"}
+    assert_none(sorted(trusted - set(lint["select"])), "The house leaves these to ruff: keep them in `select`.")
+    exempt = [path for path in lint["per-file-ignores"] if path.startswith("services/")]
+    assert exempt == ["services/devstack/**"], "A service is exempt from nothing; explain a single line by noqa."
 
 
 def test_dependency_says_what_it_is_for() -> None:

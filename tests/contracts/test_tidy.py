@@ -147,8 +147,9 @@ def _suppresses(item: ast.withitem) -> bool:
 def _clock_reads(source: Source) -> Iterator[tuple[str, int, str]]:
     holders = list(source.functions())
     for node in ast.walk(source.tree):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in WALL_CLOCKS:
-            yield _holder(holders, node.lineno), node.lineno, ast.unparse(node.func)
+        call = ".".join(ast.unparse(node.func).split(".")[-2:]) if isinstance(node, ast.Call) else ""
+        if isinstance(node, ast.Call) and call in WALL_CLOCKS:
+            yield _holder(holders, node.lineno), node.lineno, call
 
 
 def _clocks_unlisted(source: Source) -> Iterator[str]:

@@ -10,7 +10,7 @@ import pytest
 
 from services.devstack import processes
 from services.devstack.errors import CannotRunError
-from services.devstack.runtime_dir import SOCKET_PATH_BYTES_MAX, make_private, runtime_dir
+from services.devstack.runtime_dir import SOCKET_PATH_BYTES_MAX, make_private, make_runtime_dir, runtime_dir
 from tests.devstack.stacks import ROOT, environment
 from tests.support.waiting import eventually
 
@@ -115,7 +115,7 @@ def test_rotates_large_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_runtime_dir_is_short_and_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However deep the data and the temporary directory are, a socket fits; each data directory has its own."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path.joinpath(*["deep"] * 30)))
-    first, second = runtime_dir(tmp_path / "a"), runtime_dir(tmp_path / "b")
+    first, second = make_runtime_dir(tmp_path / "a"), make_runtime_dir(tmp_path / "b")
 
     assert first != second
     assert first == runtime_dir(tmp_path / "a")

@@ -196,7 +196,7 @@ def test_refuses_broken_databases(tmp_path: Path) -> None:
     assert str(data_dir / "logs" / "postgres.log") in last
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"format": 99}'])
+@pytest.mark.parametrize("content", ["{", "[]", '{"format": 99}', '{"format": 1, "ports": []}'])
 def test_refuses_broken_stack_file(tmp_path: Path, content: str) -> None:
     """A data directory whose own record cannot be read is named in one sentence."""
     data_dir = tmp_path / "data"

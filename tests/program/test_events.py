@@ -14,6 +14,7 @@ from tests.conftest import START
 from tests.support.databases import Databases
 from tests.support.harness import LedgerHarness
 from tests.support.program import ProgramHarness, event, run_program
+from tests.support.refusals import refusal
 
 YEAR = program_pb2.Expiry(months=12)
 ACCEPTED, DUPLICATE, REFUSED = (
@@ -192,6 +193,13 @@ async def test_get_event_explains_every_decision(program: ProgramHarness) -> Non
     ]
     assert [(e.decisions[0].rule.version, e.decisions[0].effect.amount) for e in explained] == [(1, 10), (2, 20)]
     assert fields.struct_to_dict(explained[0].decisions[0].member)["attributes"] == {"tier": "gold"}
+
+
+async def test_get_unknown_event_is_not_found(program: ProgramHarness) -> None:
+    """An event that was never recorded is told as such."""
+    request = program_service_pb2.GetEventRequest(event_id="nope")
+    error = await refusal(program.stub.GetEvent(request, metadata=program.metadata()))
+    assert (error.reason, error.metadata) == ("EVENT_NOT_FOUND", {"eventId": "nope"})
 
 
 async def test_effects_follow_when_the_ledger_was_away(

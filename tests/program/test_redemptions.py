@@ -104,6 +104,9 @@ async def test_out_of_stock_spends_nothing(program: ProgramHarness, ledger: Ledg
 
     codes = [result.code for result in results if isinstance(result, program_pb2.Redemption)]
     assert (len(codes), len(set(codes))) == (5, 5)
+    refused = [result for result in results if isinstance(result, grpc.aio.AioRpcError)]
+    reasons = {interceptors.from_error(error, dependency="program").reason for error in refused}
+    assert reasons == {"OUT_OF_STOCK"}
     balances = [await ledger.balance(f"m{n}") for n in range(40)]
     assert sum(balance.available for balance in balances) == 3500
     assert sum(balance.held for balance in balances) == 0
