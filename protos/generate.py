@@ -5,6 +5,7 @@ the gateway makes its documentation.
 """
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -38,6 +39,8 @@ def generate(into: Path) -> None:
             *sources,
         ],
         cwd=PROTOS,
+        # The plug-ins for type stubs are scripts beside the interpreter, wherever that is.
+        env={**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])},
         check=True,
         timeout=TIMEOUT_S,
     )

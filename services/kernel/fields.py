@@ -114,7 +114,9 @@ def _repeated(field: FieldDescriptor) -> list[Check]:
         least, most = limits.min_items, limits.max_items
 
         def check_count(message: Message, path: str, found: list[Violation]) -> None:
-            if not least <= len(getattr(message, name)) <= most:
+            count = len(getattr(message, name))
+            # None at all is told by REQUIRED.
+            if count > most or 0 < count < least:
                 found.append(Violation(path + json_name, f"must have {least} to {most} items"))
 
         checks.append(check_count)

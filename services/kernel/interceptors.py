@@ -6,6 +6,7 @@ raise `DomainError` and never touch the context.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field

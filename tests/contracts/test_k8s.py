@@ -298,8 +298,9 @@ def _container(manifests: list[Manifest]) -> Manifest:
 RULES = [
     ManifestRule(
         "service_is_whole",
-        "Each service has a ServiceAccount, a Deployment for serve and for work, a Job for migrate, a CronJob for check, a Service, a "
-        "PodDisruptionBudget and a HorizontalPodAutoscaler; pods are labelled by service and component.",
+        "Each service has a ServiceAccount, a Deployment for serve and for work, a Job for migrate, a CronJob for "
+        "check, a Service, a PodDisruptionBudget and a HorizontalPodAutoscaler; pods are labelled by service and "
+        "component.",
         _parts_missing,
         lambda manifests: manifests.remove(_first(manifests, "PodDisruptionBudget")),
     ),

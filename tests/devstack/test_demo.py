@@ -34,7 +34,7 @@ def post(stack: UpProcess, event_id: str, kind: str, properties: dict[str, Any])
         ("purchase.completed", {"amount_cents": 1199}, "buyer", "11"),
     ],
 )
-def test_pays(
+def test_pays_what_rule_says(
     stack: UpProcess, request: pytest.FixtureRequest, kind: str, properties: dict[str, Any], member_id: str, amount: str
 ) -> None:
     """Each rule pays what it says to whom it says, for a year."""
