@@ -27,7 +27,7 @@ def credential(program_id: str, scopes: Sequence[str]) -> list[tuple[str, str]]:
     return [("authorization", f"Bearer {token}")]
 
 
-@dataclass
+@dataclass(repr=False)
 class LedgerHarness:
     """A running ledger: its operations, its stubs, its address, and shorthand for what tests do all the time."""
 

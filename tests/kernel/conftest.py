@@ -1,0 +1,45 @@
+"""What tests of the kernel share: a database with the tables of the feed, and one with those of due work."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from services.kernel import db
+from tests.support import due, feeds
+from tests.support.databases import Databases
+
+
+@pytest.fixture
+async def feed_database(databases: Databases) -> AsyncIterator[str]:
+    """Lends a database that publishes and follows, by name; handlers leave their effects in the table `seen`."""
+    async with databases.copy("ledger") as name:
+        admin = await databases.admin(name)
+        await admin.execute(feeds.SEEN)
+        await admin.close()
+        yield name
+
+
+@pytest.fixture
+async def feed_pool(databases: Databases, feed_database: str) -> AsyncIterator[db.Pool]:
+    """Opens a pool on it."""
+    pool = await db.create_pool(databases.dsn(feed_database, "postgres"), service="test-feed", size_max=24)
+    yield pool
+    await pool.close()
+
+
+@pytest.fixture
+async def due_dsn(databases: Databases) -> AsyncIterator[str]:
+    """Lends a database with due work, for the role that a service has at run time."""
+    async with databases.copy("program") as name:
+        admin = await databases.admin(name)
+        await admin.execute(due.WORKED)
+        await admin.close()
+        yield databases.dsn(name, "program")
+
+
+@pytest.fixture
+async def due_pool(due_dsn: str) -> AsyncIterator[db.Pool]:
+    """Opens a pool on it."""
+    pool = await db.create_pool(due_dsn, service="test-due", size_max=24)
+    yield pool
+    await pool.close()
