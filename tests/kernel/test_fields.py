@@ -124,7 +124,7 @@ def test_required_field_is_missed() -> None:
     """A required field that is empty is named, at every level, and a message is missed as a whole."""
     assert named(program_service_pb2.UpdateMemberRequest()) == ["member"]
     assert named(member(member_id="")) == ["member.memberId"]
-    assert named(ledger_service_pb2.PostOperationsRequest()) == ["operations", "operations"]
+    assert named(ledger_service_pb2.PostOperationsRequest()) == ["operations"]
 
 
 def test_length_is_counted_in_characters() -> None:
