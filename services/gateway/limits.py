@@ -56,15 +56,23 @@ class Standing:
 class Limiter:
     """Counts calls."""
 
-    def __init__(self, url: str, policy: Policy, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        url: str,
+        policy: Policy,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
         self.policy = policy
         self._clock = clock
+        self._timeout_s = timeout_s
         pool = redis.asyncio.BlockingConnectionPool.from_url(
             url,
             max_connections=CONNECTIONS_MAX,
-            timeout=TIMEOUT_S,
-            socket_timeout=TIMEOUT_S,
-            socket_connect_timeout=TIMEOUT_S,
+            timeout=timeout_s,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
         )
         self._redis = redis.asyncio.Redis(connection_pool=pool)
         self._script = self._redis.register_script(SCRIPT)
@@ -78,7 +86,7 @@ class Limiter:
             return None
         arguments = [1_000_000 / self.policy.rate_per_s, self.policy.burst]
         try:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(self._timeout_s):
                 answer: Any = await self._script(keys=[KEY_PREFIX + subject], args=arguments)
         except (RedisError, OSError, TimeoutError) as error:
             self._pause(error)

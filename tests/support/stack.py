@@ -62,7 +62,8 @@ class Stack:
                 name, role = words[words.index("-m") + 1 :][:2]
                 found[f"{name.rpartition('.')[2]} {role}"] = int(pid)
             elif words[0]:
-                found[Path(words[0]).name] = int(pid)
+                # Some servers write more behind their own name.
+                found[Path(words[0].split()[0]).name] = int(pid)
         return found
 
     def kill(self, name: str) -> bool:
