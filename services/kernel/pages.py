@@ -3,7 +3,8 @@
 import base64
 import binascii
 import hashlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import orjson
 
@@ -12,6 +13,8 @@ from services.kernel import errors
 PAGE_SIZE_DEFAULT = 50
 PAGE_SIZE_MAX = 1000
 DIGEST_BYTES = 8
+
+Cursor = TypeVar("Cursor")
 
 
 def page_size(requested: int) -> int:
@@ -40,9 +43,36 @@ def decode_token(token: str, *arguments: str) -> list[Any] | None:
     except (binascii.Error, ValueError):
         digest, cursor = b"", None
     if digest != _digest(arguments) or not isinstance(cursor, list):
-        message = "is not a token of this listing; start again without one"
-        raise errors.field_invalid(errors.Violation("pageToken", message))
+        raise _refused()
     return cursor
+
+
+def read_cursor(token: str, *arguments: str, parse: Callable[..., Cursor]) -> Cursor | None:
+    """Gives what the cursor of a token means to its listing, None for an empty token.
+
+    Anybody can make a token, so `parse` gets the cursor's elements as they are and raises ValueError, TypeError or
+    OverflowError where no page of the listing ends so; that is refused like a malformed token.
+    """
+    cursor = decode_token(token, *arguments)
+    if cursor is None:
+        return None
+    try:
+        return parse(*cursor)
+    except (ValueError, TypeError, OverflowError):
+        raise _refused() from None
+
+
+def parse_text(value: Any) -> str:
+    """Reads a cursor that is one text, for `read_cursor`."""
+    if not isinstance(value, str) or "\0" in value:
+        raise ValueError("A listing by name goes on behind a name.")
+    return value
+
+
+def _refused() -> errors.DomainError:
+    return errors.field_invalid(
+        errors.Violation("pageToken", "is not a token of this listing; start again without one")
+    )
 
 
 def _digest(arguments: tuple[str, ...]) -> bytes:

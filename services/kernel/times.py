@@ -5,11 +5,15 @@ from datetime import UTC, datetime, timedelta
 from google.protobuf.timestamp_pb2 import Timestamp
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# The driver takes the very first and the very last instant of Python for infinity, which has no zone when it is back.
+EARLIEST = datetime.min.replace(tzinfo=UTC) + timedelta(microseconds=1)
+LATEST = datetime.max.replace(tzinfo=UTC) - timedelta(microseconds=1)
 
 
 def from_proto(value: Timestamp) -> datetime:
-    """Gives the instant; what is finer than a microsecond is cut off."""
-    return EPOCH + timedelta(seconds=value.seconds, microseconds=value.nanos // 1000)
+    """Gives the instant; what is finer than a microsecond is cut off, and so is the microsecond at each end of time."""
+    instant = EPOCH + timedelta(seconds=value.seconds, microseconds=value.nanos // 1000)
+    return min(max(instant, EARLIEST), LATEST)
 
 
 def to_proto(value: datetime) -> Timestamp:

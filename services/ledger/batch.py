@@ -102,7 +102,7 @@ class Batch:
         effective_at = item.effective_at or occurred_at
         if item.expires_at is not None and item.expires_at <= effective_at:
             raise errors.lot_life_empty(effective_at, item.expires_at)
-        if wallet.balance + item.amount > model.BALANCE_MAX:
+        if not self._has_room(wallet, item.amount):
             raise errors.balance_limit(model.BALANCE_MAX)
         lot = Lot(
             wallet_id=wallet.wallet_id,
@@ -183,7 +183,7 @@ class Batch:
         if hold.reversed_at is not None:
             raise errors.target_reversed(item.target_id)
         wallet = self._by_id[hold.wallet_id]
-        if wallet.balance + hold.amount > model.BALANCE_MAX:
+        if not self._has_room(wallet, hold.amount):
             raise errors.balance_limit(model.BALANCE_MAX)
         hold.reversed_at = self.now
         parts = self._parts(hold)
@@ -203,6 +203,12 @@ class Batch:
         if hold.state is not HoldState.ACTIVE:
             raise errors.hold_ended(item.target_id, hold.state.value)
         return wallet, hold
+
+    def _has_room(self, wallet: Wallet, amount: int) -> bool:
+        """Tells whether a wallet can take an amount; what is over makes room, and is booked for it (L6)."""
+        if wallet.balance + amount > model.BALANCE_MAX:
+            self.book(wallet)
+        return wallet.balance + amount <= model.BALANCE_MAX
 
     def _is_over(self, hold: Hold) -> bool:
         return hold.state is HoldState.ACTIVE and hold.expires_at <= self.now

@@ -290,13 +290,7 @@ def fingerprint(operation: Operation) -> bytes:
     return requests.fingerprint({"kind": operation.kind.value, **operation.fields})
 
 
-def burn_order(lot: Lot) -> tuple[int, bool, float, datetime, uuid.UUID]:
+def burn_order(lot: Lot) -> tuple[int, bool, datetime, datetime, uuid.UUID]:
     """Sorts lots as they are spent: priority, earliest expiry (never last), earliest effect, id."""
     never = lot.expires_at is None
-    return (
-        lot.priority,
-        never,
-        0.0 if lot.expires_at is None else lot.expires_at.timestamp(),
-        lot.effective_at,
-        lot.lot_id,
-    )
+    return lot.priority, never, lot.expires_at or lot.effective_at, lot.effective_at, lot.lot_id

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from services.kernel import batcher, clock, db, errors, feed, ids, pages
 from services.ledger import batch, model, store
@@ -16,6 +17,9 @@ KNOWN_OWNERS_MAX = 200_000
 BOOKINGS_PER_ROUND = 500
 BOOKING_ROUNDS_MAX = 200
 PROGRAMS_MAX = 1000
+# Behind every entry and every lot, where listings begin.
+SEQUENCE_MAX = 2**63 - 1
+PLACE_MAX = (datetime.max.replace(tzinfo=UTC), store.UUID_MAX)
 TARGETED = (Kind.CAPTURE, Kind.RELEASE, Kind.REVERSE)
 
 
@@ -60,8 +64,7 @@ class Ledger:
         What is over and yet to be booked is booked first, so that a statement always adds up to the balance.
         """
         limit = pages.page_size(page_size)
-        cursor = pages.decode_token(page_token, "entries", program_id, *owner)
-        before = cursor[0] if cursor and isinstance(cursor[0], int) else 2**63 - 1
+        before = pages.read_cursor(page_token, "entries", program_id, *owner, parse=_parse_sequence) or SEQUENCE_MAX
         wallet_id = await self._booked_wallet(program_id, owner)
         if wallet_id is None:
             return [], ""
@@ -78,10 +81,7 @@ class Ledger:
     ) -> tuple[list[model.LotView], datetime, str]:
         """Lists a page of lots, the latest first, with the instant it is true for, and the token of the next one."""
         limit = pages.page_size(page_size)
-        cursor = pages.decode_token(page_token, "lots", program_id, *owner)
-        before = (datetime.max.replace(tzinfo=UTC), store.UUID_MAX)
-        if cursor:
-            before = (datetime.fromisoformat(str(cursor[0])), uuid.UUID(str(cursor[1])))
+        before = pages.read_cursor(page_token, "lots", program_id, *owner, parse=_parse_place) or PLACE_MAX
         wallet_id = await self._booked_wallet(program_id, owner)
 
         async def work(connection: db.Connection) -> tuple[list[model.LotView], datetime]:
@@ -98,15 +98,15 @@ class Ledger:
         return lots[:limit], now, pages.encode_token(position, "lots", program_id, *owner)
 
     async def book_due(self) -> int:
-        """Books lots and holds that are over, program by program, and tells how many wallets it went through."""
+        """Books lots and holds that are over, program by program, and tells in how many wallets it did."""
         booked = 0
         for _ in range(BOOKING_ROUNDS_MAX):
-            rounds = await db.read(self.pool, self._find_due)
-            for program_id, owners in rounds:
-                await self.writes.submit(program_id, [Booking(owner) for owner in owners])
-                booked += len(owners)
-            if not rounds:
-                break
+            before = booked
+            for program_id, owners in await db.read(self.pool, self._find_due):
+                outcomes = await self.writes.submit(program_id, [Booking(owner) for owner in owners])
+                booked += sum(isinstance(outcome, Outcome) for outcome in outcomes)
+            if booked == before:
+                break  # Nothing is due but what cannot be booked, which the log and `plaudit check` tell.
         return booked
 
     async def _find_due(self, connection: db.Connection) -> list[tuple[str, list[Owner]]]:
@@ -188,8 +188,10 @@ class Ledger:
         held: dict[uuid.UUID, tuple[uuid.UUID, Owner]],
         wallets: dict[Owner, model.Wallet],
     ) -> list[uuid.UUID]:
-        """Lists the wallets whose lots must be read: all but those that only earn."""
+        """Lists the wallets whose lots must be read: all but those that only earn and have room for it."""
         owners = {owner for _, owner in held.values()}
+        earned = sum(item.amount for item in items if isinstance(item, Operation) and item.kind is Kind.EARN)
+        owners |= {owner for owner, wallet in wallets.items() if wallet.balance + earned > model.BALANCE_MAX}
         owners |= {item.owner for item in items if isinstance(item, Booking) or item.kind is Kind.HOLD} - {None}  # type: ignore[arg-type]
         return sorted(wallets[owner].wallet_id for owner in owners if owner in wallets)
 
@@ -206,3 +208,16 @@ class Ledger:
         if changed:
             await store.update_wallets(connection, program_id, changed)
         await feed.append(connection, program_id, state.now, [self.encode(event) for event in state.events])
+
+
+def _parse_sequence(sequence: Any) -> int:
+    if type(sequence) is not int or not 0 < sequence <= SEQUENCE_MAX:
+        raise ValueError("An entry has a number.")
+    return sequence
+
+
+def _parse_place(effective_at: Any, lot_id: Any) -> tuple[datetime, uuid.UUID]:
+    instant = datetime.fromisoformat(effective_at)
+    if instant.tzinfo is None:
+        raise ValueError("An instant has a zone.")
+    return instant.astimezone(UTC), uuid.UUID(str(lot_id))

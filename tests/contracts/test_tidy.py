@@ -41,7 +41,6 @@ WALL_CLOCKS = frozenset(
 
 # Floats in the services that count value, with what they are for. Seconds need no entry: their names end in _s.
 FLOATS = {
-    ("services/ledger/model.py", "burn_order"): "sorts instants; no amount is in it",
     ("services/program/operations/context.py", ""): "seconds until a job is kicked",
     ("services/program/operations/access.py", "Access.__init__"): "when a remembered caller is looked up again",
     ("services/program/operations/access.py", "Access._look_up"): "a key does not end by itself",

@@ -28,13 +28,14 @@ async def occupy(writes: batcher.Batcher[int, str], key: str) -> "list[asyncio.T
 
 async def answers_of(*tasks: "asyncio.Task[Any]") -> list[Any]:
     """Waits for the answers of submissions."""
-    return list(await asyncio.gather(*tasks))
+    async with asyncio.timeout(PATIENCE_S):
+        return list(await asyncio.gather(*tasks))
 
 
 async def reason_of(task: "asyncio.Task[Any]") -> str:
     """Gives the reason with which a submission was refused."""
     with pytest.raises(errors.DomainError) as caught:
-        await task
+        await answers_of(task)
     return caught.value.reason
 
 
@@ -110,7 +111,7 @@ async def test_submit_alone_waits_for_nobody() -> None:
 
     assert [run.items for run in bench.open] == [[1, 2]]
     bench.open[0].finish()
-    assert await caller == ["a:1", "a:2"]
+    assert await answers_of(caller) == [["a:1", "a:2"]]
 
 
 async def test_submit_to_full_queue_is_refused_at_once() -> None:
@@ -148,7 +149,7 @@ async def test_submit_refused_by_size_keeps_room_for_smaller() -> None:
     for run in bench.open:
         run.finish()
     assert await answers_of(taken, fits) == [["a:1", "a:2", "a:3"], ["a:7", "a:8"]]
-    await asyncio.gather(*busy)
+    await answers_of(*busy)
 
 
 async def test_cancel_before_batch_drops_items() -> None:
@@ -168,7 +169,7 @@ async def test_cancel_before_batch_drops_items() -> None:
     bench.gated = False
     bench.open[0].finish()
     assert await answers_of(stays, late) == [["a:12"], ["a:13", "a:14", "a:15"]]
-    await asyncio.gather(*busy)
+    await answers_of(*busy)
     assert gone.cancelled()
 
 
@@ -187,7 +188,7 @@ async def test_cancel_during_batch_leaves_neighbours() -> None:
 
     assert shared.items == [10, 11, 12]
     assert await answers_of(callers[0], callers[2]) == [["a:10"], ["a:12"]]
-    await asyncio.gather(*busy)
+    await answers_of(*busy)
 
 
 @pytest.mark.parametrize("poison", [{3}, {0}, {7}, {0, 7}, {2, 3}, {1, 4, 6}, set(range(8))], ids=str)
@@ -211,11 +212,11 @@ async def test_poisoned_item_fails_its_own_caller_only() -> None:
     for run in bench.open:
         run.finish()
 
-    first, second, third = await asyncio.gather(*callers)
+    first, second, third = await answers_of(*callers)
     assert (first, third) == (["a:10", "a:110"], ["a:12", "a:112"])
     assert second[0].reason == "INVARIANT_BROKEN"
     assert second[1] == "a:111"
-    await asyncio.gather(*busy)
+    await answers_of(*busy)
 
 
 async def test_wrong_number_of_outcomes_is_answered() -> None:
@@ -252,12 +253,12 @@ async def test_domain_error_fails_all_of_its_batch_only() -> None:
     bench.gated = False
 
     assert await reason_of(lone[0]) == "DEPENDENCY_UNAVAILABLE"
-    assert await lone[1] == ["a:1"]
+    assert await answers_of(lone[1]) == [["a:1"]]
     assert [await reason_of(task) for task in shared] == ["DEPENDENCY_UNAVAILABLE"] * 2
     assert await eventually(lambda: bench.open or behind.done())
     for run in bench.open:
         run.finish()
-    assert await behind == ["a:20"]
+    assert await answers_of(behind) == [["a:20"]]
 
 
 async def test_two_keys_do_not_wait_for_each_other() -> None:
@@ -271,11 +272,11 @@ async def test_two_keys_do_not_wait_for_each_other() -> None:
 
     assert [run.key for run in bench.open] == ["a"] * batcher.LANES_PER_KEY + ["b"]
     bench.open[-1].finish()
-    assert await free == ["b:1"]
+    assert await answers_of(free) == [["b:1"]]
     bench.gated = False
     for run in bench.open:
         run.finish()
-    await asyncio.gather(*stuck)
+    await answers_of(*stuck)
 
 
 async def test_many_keys_share_lanes_in_turn() -> None:
@@ -310,7 +311,7 @@ async def test_big_submission_is_not_starved() -> None:
 
     assert [run.items for run in bench.runs[2:]] == [[10], [20, 21, 22, 23], [30]]
     assert await answers_of(small, big, late) == [["a:10"], outcomes("a", [20, 21, 22, 23]), ["a:30"]]
-    await asyncio.gather(*busy)
+    await answers_of(*busy)
 
 
 async def test_close_drains_then_refuses() -> None:
@@ -331,7 +332,7 @@ async def test_close_drains_then_refuses() -> None:
         run.finish()
     async with asyncio.timeout(PATIENCE_S):
         await closing
-    assert [await task for task in callers] == [[f"a:{number}"] for number in range(5)]
+    assert await answers_of(*callers) == [[f"a:{number}"] for number in range(5)]
 
 
 async def test_close_twice_is_harmless() -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from plaudit.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2
 from services.kernel import interceptors, rpc
 from tests.support.databases import Databases
 from tests.support.harness import LEDGER_SCOPES, credential
-from tests.support.ledger import earn
+from tests.support.ledger import earn, hold
 from tests.support.processes import ROOT, ServedProcess, environment, free_address, ledger_process, run_process, serving
 from tests.support.waiting import PATIENCE_S, eventually
 
@@ -141,6 +142,26 @@ async def test_process_killed_before_it_served_starts_again(served: ServedProces
     await serving(address_of(served))
 
     assert (await post(address_of(served), earn("e1"))).HasField("posting")
+
+
+async def test_worker_books_without_redis_and_stops(
+    served: ServedProcess, databases: Databases, ledger_database: str, tmp_path: Path
+) -> None:
+    """A worker whose Redis is away does what is due all the same, and exits with 0 when it is told to stop."""
+    past = datetime(2020, 1, 1, tzinfo=UTC)
+    await post(address_of(served), earn("e1", at=past), hold("h1", timeout_s=1))
+    admin = await databases.admin(ledger_database)
+    await admin.execute("UPDATE holds SET expires_at = placed_at")
+    variables = {**served.variables, "PLAUDIT_REDIS_URL": f"unix://{tmp_path}/nothing.sock"}
+    async with run_process(
+        ServedProcess(["-m", "services.ledger", "work"], variables, tmp_path / "work.log")
+    ) as worker:
+        await eventually(lambda: admin.fetchval("SELECT bool_and(state = 'TIMED_OUT') FROM holds"))
+        worker.signal(signal.SIGTERM)
+
+        assert await worker.ended() == 0
+    assert {record["level"] for record in records(worker)} <= {"info", "warning"}
+    await admin.close()
 
 
 def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":

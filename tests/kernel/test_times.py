@@ -2,13 +2,15 @@
 
 from datetime import UTC, datetime, timedelta, timezone
 
+import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.kernel import fields, times
+from tests.support.databases import Databases
 
-INSTANTS = st.datetimes(timezones=st.just(UTC))
+INSTANTS = st.datetimes(timezones=st.just(UTC)).filter(lambda each: times.EARLIEST <= each <= times.LATEST)
 
 
 @given(instant=INSTANTS)
@@ -31,7 +33,22 @@ def test_finer_than_microsecond_is_cut_off(seconds: int, nanos: int) -> None:
     """Any valid timestamp can be read, and is cut to the microsecond before or at it."""
     read = times.from_proto(Timestamp(seconds=seconds, nanos=nanos))
 
-    assert times.to_proto(read) == Timestamp(seconds=seconds, nanos=nanos - nanos % 1000)
+    if times.EARLIEST < read < times.LATEST:
+        assert times.to_proto(read) == Timestamp(seconds=seconds, nanos=nanos - nanos % 1000)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanos"), [(fields.TIMESTAMP_SECONDS_MIN, 0), (fields.TIMESTAMP_SECONDS_MAX, 999_999_999)]
+)
+async def test_ends_of_time_are_instants(databases: Databases, seconds: int, nanos: int) -> None:
+    """The first and the last instant of the contract come back from the database as instants like any other."""
+    instant = times.from_proto(Timestamp(seconds=seconds, nanos=nanos))
+    connection = await databases.admin()
+    back = await connection.fetchval("SELECT $1::timestamptz", instant)
+    await connection.close()
+
+    assert back == instant
+    assert abs(times.to_proto(back).seconds - seconds) == 0
 
 
 def test_zone_does_not_matter_to_an_instant() -> None:

@@ -57,7 +57,8 @@ class World:
         told = {balance.asset: to_standing(balance) for balance in response.balances}
         for asset in ASSETS:
             expected = self.oracle.standing((member, asset), as_of or self.time.value)
-            assert told.get(asset, Standing()) == expected, (member, asset, as_of)
+            given = told.get(asset, Standing())
+            assert given == expected, f"{member} has {given} {asset} at {as_of}, and not {expected}"
 
     async def read(self, member: str) -> None:
         """Compares the statement and the lots of a member, in which everything that is over is booked."""
@@ -69,7 +70,7 @@ class World:
         """Books what is over."""
         await self.ledger.ledger.book_due()
 
-    async def finish(self) -> None:
+    async def assert_sound(self) -> None:
         """Sweeps, compares everything with everything, and lets the ledger check itself."""
         await self.sweep()
         await self._follow()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from plaudit.program.v1 import program_pb2, program_service_pb2
 
-from services.kernel import errors
+from services.kernel import errors, pages
 from tests.conftest import START
 from tests.support.program import ProgramHarness, event
 from tests.support.refusals import refusal
@@ -160,3 +160,13 @@ async def test_list_rules_pages_through_all(program: ProgramHarness) -> None:
     request = program_service_pb2.ListRulesRequest(page_token=token)
     error = await refusal(program.stub.ListRules(request, metadata=program.metadata("other")))
     assert error.violations[0].field == "pageToken"
+
+
+@pytest.mark.parametrize("cursor", [[], [1], ["a\0b"], [None], ["a", "b"], [{}]])
+async def test_list_rules_refuses_a_made_up_token(program: ProgramHarness, cursor: list[Any]) -> None:
+    """Anybody can make a token: one whose cursor is none of this listing is refused by field, whatever is in it."""
+    token = pages.encode_token(cursor, "rules", "demo")
+    request = program_service_pb2.ListRulesRequest(page_token=token)
+    error = await refusal(program.stub.ListRules(request, metadata=program.metadata()))
+
+    assert (error.reason, error.violations[0].field) == ("FIELD_INVALID", "pageToken")

@@ -147,7 +147,8 @@ WITH wallet AS (
     LEFT JOIN taken ON taken.wallet_id = lots.wallet_id AND taken.lot_id = lots.lot_id
     WHERE lots.program_id = $1
         AND lots.wallet_id IN (SELECT wallet_id FROM wallet)
-        AND lots.occurred_at <= $3
+        -- A lot that can be spent counts, also where its fact is said to occur later (L6).
+        AND least(lots.occurred_at, lots.effective_at) <= $3
 ), lot_sums AS (
     SELECT
         wallet_id,

@@ -77,8 +77,7 @@ async def list_redemptions(
 ) -> tuple[list[Redemption], str]:
     """Lists a page of a member's redemptions, newest first, and the token of the next one."""
     limit = pages.page_size(page_size)
-    cursor = pages.decode_token(page_token, "redemptions", program_id, member_id)
-    before = _parse(str(cursor[0])) if cursor else UUID_MAX
+    before = pages.read_cursor(page_token, "redemptions", program_id, member_id, parse=_parse_position) or UUID_MAX
     found = await db.read(context.pool, lambda c: rewards.list_redemptions(c, program_id, member_id, before, limit + 1))
     if len(found) <= limit:
         return found, ""
@@ -282,6 +281,10 @@ def _parse(redemption_id: str) -> uuid.UUID:
         return uuid.UUID(redemption_id)
     except ValueError:
         raise errors.redemption_not_found(redemption_id) from None
+
+
+def _parse_position(text: Any) -> uuid.UUID:
+    return uuid.UUID(pages.parse_text(text))
 
 
 def _translate(refusal: ports.LedgerRefusal) -> kernel_errors.DomainError:

@@ -65,8 +65,7 @@ async def list_rewards(
 ) -> tuple[list[model.Reward], str]:
     """Lists a page of rewards, and the token of the next one."""
     limit = pages.page_size(page_size)
-    cursor = pages.decode_token(page_token, "rewards", program_id)
-    after = str(cursor[0]) if cursor else ""
+    after = pages.read_cursor(page_token, "rewards", program_id, parse=pages.parse_text) or ""
     found = await db.read(context.pool, lambda c: rewards.list_rewards(c, program_id, after, limit + 1))
     if len(found) <= limit:
         return found, ""

@@ -87,8 +87,7 @@ async def list_rules(
 ) -> tuple[list[model.Rule], str]:
     """Lists a page of rules, and the token of the next one."""
     limit = pages.page_size(page_size)
-    cursor = pages.decode_token(page_token, "rules", program_id)
-    after = str(cursor[0]) if cursor else ""
+    after = pages.read_cursor(page_token, "rules", program_id, parse=pages.parse_text) or ""
     found = await db.read(context.pool, lambda c: rules.list_rules(c, program_id, after, limit + 1))
     if len(found) <= limit:
         return found, ""
