@@ -3,6 +3,7 @@
 import ast
 import fcntl
 import os
+import queue
 import subprocess
 import sys
 import threading
@@ -145,8 +146,10 @@ def test_makes_unfinished_environment_again(checkout: Environment) -> None:
     assert not bootstrap.sound(checkout)
 
 
-def test_waits_for_other_launcher(checkout: Environment, capsys: pytest.CaptureFixture[str]) -> None:
+def test_waits_for_other_launcher(checkout: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     """While one launcher installs, another says that it waits, and then finds all done."""
+    said: queue.SimpleQueue[str] = queue.SimpleQueue()
+    monkeypatch.setattr(bootstrap, "say", said.put)
     entered = threading.Event()
 
     def second() -> None:
@@ -156,7 +159,7 @@ def test_waits_for_other_launcher(checkout: Environment, capsys: pytest.CaptureF
     waiting = threading.Thread(target=second)
     with bootstrap.alone(checkout.root):
         waiting.start()
-        wait_for_output(capsys, "waiting for it")
+        assert "waiting for it" in said.get(timeout=COMMAND_WAIT_S)
         checkout.stamp.write_text(checkout.wanted_stamp())
         assert not entered.is_set()
     waiting.join(COMMAND_WAIT_S)
@@ -183,13 +186,6 @@ def copy_launcher(folder: Path) -> None:
     (folder / "services" / "__init__.py").touch()
     for path in (ROOT / "services" / "devstack").glob("*.py"):
         (devstack / path.name).write_text(path.read_text())
-
-
-def wait_for_output(capsys: pytest.CaptureFixture[str], words: str) -> None:
-    """Waits until `words` are printed; the lock that another thread tries meanwhile is held by the caller."""
-    seen = ""
-    while words not in seen:
-        seen += capsys.readouterr().err
 
 
 def test_holds_lock_by_folder(checkout: Environment) -> None:

@@ -44,6 +44,7 @@ STEPS = st.lists(
         st.tuples(st.just("submit"), st.sampled_from("ab"), st.integers(1, 4)),
         st.tuples(st.just("finish"), st.integers(0, 5), st.just(0)),
         st.tuples(st.just("break"), st.integers(0, 5), st.just(0)),
+        st.tuples(st.just("fail"), st.integers(0, 5), st.just(0)),
         st.tuples(st.just("cancel"), st.integers(0, 20), st.just(0)),
         st.tuples(st.just("turn"), st.integers(1, 4), st.just(0)),
     ),
@@ -67,6 +68,8 @@ async def test_submit_is_answered_under_every_schedule(steps: list[tuple[str, An
                 bench.open[which % len(bench.open)].finish()
             case "break" if bench.open:
                 bench.open[which % len(bench.open)].fail(ValueError("for once"))
+            case "fail" if bench.open:
+                bench.open[which % len(bench.open)].fail(errors.dependency_unavailable("database"))
             case "cancel" if callers:
                 callers[which % len(callers)][0].cancel()
             case "turn":
@@ -79,12 +82,14 @@ async def test_submit_is_answered_under_every_schedule(steps: list[tuple[str, An
         answers = await asyncio.gather(*(task for task, _ in callers), return_exceptions=True)
         await writes.close()
     for (task, expected), answer in zip(callers, answers, strict=True):
-        assert task.cancelled() or answer == expected or _lone_breaks(answer, expected)
+        assert task.cancelled() or answer == expected or _was_broken(answer, expected)
     assert all(len(run.items) <= 4 for run in bench.runs)
 
 
-def _lone_breaks(answer: Any, expected: list[str]) -> bool:
-    """Tells whether an answer is right but for items whose own batch was broken, which is what poison looks like."""
+def _was_broken(answer: Any, expected: list[str]) -> bool:
+    """Tells whether an answer is that of a failed batch, or right but for items whose own batch was broken."""
+    if isinstance(answer, errors.DomainError):
+        return answer.reason == "DEPENDENCY_UNAVAILABLE"
     return len(answer) == len(expected) and all(
         given == wanted or (isinstance(given, errors.DomainError) and given.reason == "INVARIANT_BROKEN")
         for given, wanted in zip(answer, expected, strict=True)
@@ -173,8 +178,9 @@ async def test_cancel_before_batch_drops_items() -> None:
     assert gone.cancelled()
 
 
-async def test_cancel_during_batch_leaves_neighbours() -> None:
-    """A caller that goes away while its batch runs breaks neither the batch nor the answers of the others."""
+@pytest.mark.parametrize("error", [None, errors.dependency_unavailable("database")], ids=["done", "failed"])
+async def test_cancel_during_batch_leaves_neighbours(error: errors.DomainError | None) -> None:
+    """A caller that goes away while its batch runs breaks neither the batch, nor what the others are told of it."""
     bench = Bench()
     writes = bench.batcher()
     busy = await occupy(writes, "a")
@@ -184,10 +190,18 @@ async def test_cancel_during_batch_leaves_neighbours() -> None:
     [shared] = await eventually(lambda: bench.open)
     callers[1].cancel()
     await settle()
-    shared.finish()
+    shared.ended.set_result(error)
 
     assert shared.items == [10, 11, 12]
-    assert await answers_of(callers[0], callers[2]) == [["a:10"], ["a:12"]]
+    if error:
+        assert [await reason_of(callers[number]) for number in (0, 2)] == [error.reason] * 2
+    else:
+        assert await answers_of(callers[0], callers[2]) == [["a:10"], ["a:12"]]
+    late = submit(writes, "a", 20)
+    bench.gated = False
+    for run in bench.open:
+        run.finish()
+    assert await answers_of(late) == [["a:20"]]
     await answers_of(*busy)
 
 
