@@ -9,9 +9,11 @@ from services.devstack.catalogue import NAMES
 from services.devstack.data_dir import DataDir
 from services.devstack.errors import CannotRunError
 from services.devstack.postgres import EmbeddedPostgres
-from services.kernel import db, errors, logs
+from services.kernel import db, errors, feed, logs
 
 POOL_SIZE_MAX = 2
+
+Stands = dict[tuple[str, int], int]  # how far a follower is, by program and partition
 
 
 @contextlib.contextmanager
@@ -49,3 +51,25 @@ async def ask(service: str, question: str, pool: db.Pool) -> list[Any]:
     checks = importlib.import_module(f"services.{service}.checks")
     rows: list[Any] = await getattr(checks, question)(pool)
     return rows
+
+
+async def read_feeds(dsns: dict[str, str]) -> list[tuple[str, str, Stands, list[feed.Head]]]:
+    """Tells each follower's service, name and cursors, with the heads of the feed that it follows.
+
+    A follower is named `<its service>-<the service that it follows>`, so both ends are known; only here are the
+    databases of both at hand.
+    """
+    heads: dict[str, list[feed.Head]] = {}
+    cursors: dict[str, dict[str, Stands]] = {}
+    for name in NAMES:
+        async with pool_of(name, dsns[name]) as pool:
+            cursors[name] = await db.read(pool, feed.cursors)
+    # The heads last: on a running stack both move on, and a cursor never passes its head.
+    for name in NAMES:
+        async with pool_of(name, dsns[name]) as pool:
+            heads[name] = await db.read(pool, feed.read_heads)
+    return [
+        (name, follower, stands, heads[follower.rpartition("-")[2]])
+        for name, followers in cursors.items()
+        for follower, stands in followers.items()
+    ]

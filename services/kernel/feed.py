@@ -361,6 +361,30 @@ async def check(connection: db.Connection) -> list[checks.CheckRow]:
     ]
 
 
+def compare(follower: str, stands: dict[tuple[str, int], int], heads: Sequence[Head]) -> checks.CheckRow:
+    """Compares a follower's cursors with the heads of the feed that it follows: none stands beyond what there is."""
+    reach = {(head.program_id, head.partition): head.position for head in heads}
+    problems = (
+        f"{program_id}/{partition}: the cursor stands at {position}, the feed ends at {reach.get(key, 0)}"
+        for key, position in stands.items()
+        for program_id, partition in [key]
+        if position > reach.get(key, 0)
+    )
+    return checks.CheckRow(f"cursors of {follower} against their feed", len(stands), tuple(problems))
+
+
+def lag(follower: str, stands: dict[tuple[str, int], int], heads: Sequence[Head]) -> list[checks.StatusRow]:
+    """Tells how many events a follower has yet to see, by program and partition."""
+    return [
+        checks.StatusRow(
+            f"lag of {follower} {head.program_id}/{head.partition}",
+            str(max(0, head.position - stands.get((head.program_id, head.partition), 0))),
+            "events to come",
+        )
+        for head in heads
+    ]
+
+
 async def cursors(connection: db.Connection) -> dict[str, dict[tuple[str, int], int]]:
     """Tells where each follower of this database stands: by follower, then by program and partition."""
     rows = await connection.fetch(QUERIES["list_all_cursors"])

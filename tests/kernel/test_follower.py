@@ -332,3 +332,14 @@ async def test_check_tells_dead_letters(feed_pool: db.Pool, own_pool: db.Pool) -
     told = await db.read(feed_pool, feed.check)
 
     assert [problem for row in told for problem in row.problems] == ["test: 1 dead letters of demo"]
+
+
+def test_cursor_beyond_its_feed_is_told() -> None:
+    """A cursor that stands beyond the end of its feed is a problem, and one that is behind is a lag."""
+    heads = [feed.Head("one", 0, 10), feed.Head("two", 1, 5)]
+    sound = feed.compare("a-b", {("one", 0): 10, ("two", 1): 3}, heads)
+    broken = feed.compare("a-b", {("one", 0): 11, ("gone", 0): 1}, heads)
+
+    assert (sound.examined, sound.problems) == (2, ())
+    assert [problem.partition(":")[0] for problem in broken.problems] == ["one/0", "gone/0"]
+    assert [row.value for row in feed.lag("a-b", {("one", 0): 7}, heads)] == ["3", "5"]

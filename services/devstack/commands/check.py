@@ -13,7 +13,8 @@ from rich.table import Table
 
 from services.devstack.catalogue import NAMES
 from services.devstack.data_dir import DataDir
-from services.devstack.inspection import ask, databases, pool_of
+from services.devstack.inspection import ask, databases, pool_of, read_feeds
+from services.kernel import feed
 from services.kernel.checks import CheckRow
 
 PROBLEMS_SHOWN_MAX = 20  # of one subject, to people; programs get all
@@ -36,11 +37,13 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 async def check_all(dsns: dict[str, str]) -> Findings:
-    """Asks every service to check itself, one after the other: each reads all it has."""
+    """Asks every service to check itself, one after the other, and compares followers with what they follow."""
     findings: Findings = {}
     for name in NAMES:
         async with pool_of(name, dsns[name]) as pool:
             findings[name] = await ask(name, "check", pool)
+    for name, follower, stands, heads in await read_feeds(dsns):
+        findings[name].append(feed.compare(follower, stands, heads))
     return findings
 
 

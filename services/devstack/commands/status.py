@@ -15,8 +15,9 @@ from rich.table import Table
 
 from services.devstack.catalogue import GATEWAY, LOOPBACK, SERVICES
 from services.devstack.data_dir import DataDir, Stack
-from services.devstack.inspection import ask, databases, pool_of
+from services.devstack.inspection import ask, databases, pool_of, read_feeds
 from services.devstack.readiness import grpc_state, http_state
+from services.kernel import feed
 from services.kernel.checks import StatusRow
 
 PYPROJECT = Path(__file__).resolve().parents[3] / "pyproject.toml"
@@ -64,6 +65,8 @@ async def look(stack: Stack, dsns: dict[str, str]) -> tuple[dict[str, str], dict
         states[service.name] = await grpc_state(f"{LOOPBACK}:{stack.ports.get(service.name, 0)}")
         async with pool_of(service.name, dsns[service.name]) as pool:
             rows[service.name] = await ask(service.name, "status", pool)
+    for name, follower, stands, heads in await read_feeds(dsns):
+        rows[name] += feed.lag(follower, stands, heads)
     states[GATEWAY.name] = await http_state(LOOPBACK, urlsplit(stack.url).port or 0)
     return states, rows
 
