@@ -47,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_status(commands)
     add_program(commands)
     add_replay(commands)
+    add_bench(commands)
     return parser
 
 
@@ -119,6 +120,23 @@ def add_replay(commands: "Commands") -> None:
     parser.add_argument("--batch-size", type=Bounded(1, 1000), default=500, help="events in a call (default 500)")
     parser.add_argument("--in-flight", type=Bounded(1, 64), default=4, help="calls at once (default 4)")
     parser.add_argument("--limit", type=Bounded(0, 2**31), help="send the first rows only")
+    add_json(parser)
+
+
+def add_bench(commands: "Commands") -> None:
+    """Describes `bench`."""
+    group = commands.add_parser("bench", help="measure, beside baselines in the same run")
+    kinds = group.add_subparsers(title="benchmarks", metavar="WHAT", required=True)
+    parser = kinds.add_parser(
+        "ledger",
+        help="earns in bulk and one by one, beside pgbench and COPY",
+        description="Runs one ledger process on a PostgreSQL of its own, fsync on; takes about two minutes.",
+    )
+    parser.set_defaults(module="bench")
+    parser.add_argument(
+        "--earns", type=Bounded(1000, 10**7), default=100_000, help="of each bulk measure (default 100,000)"
+    )
+    parser.add_argument("--seconds", type=Bounded(1, 3600), default=15, help="of each timed measure (default 15)")
     add_json(parser)
 
 

@@ -1,0 +1,70 @@
+"""What the ledger is compared with, on the same server in the same run: pgbench's TPC-B, and COPY of the same rows."""
+
+import re
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import asyncpg
+
+from services.devstack.errors import CannotRunError
+from services.devstack.postgres import EmbeddedPostgres, postgres_binary
+from services.devstack.servers import environment
+
+DATABASE = "baseline"
+CLIENTS = 20
+SCALE = 10
+TPS = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)
+TABLES = ("journal", "lots", "feed_events")
+
+
+def pgbench(server: EmbeddedPostgres, seconds: int) -> float:
+    """Runs the built-in TPC-B-like script with 20 clients at scale 10; gives transactions a second."""
+    server.execute(f"CREATE DATABASE {DATABASE}")
+    _run("-i", "-q", "-s", str(SCALE), server.dsn(DATABASE))
+    output = _run("-c", str(CLIENTS), "-j", "2", "-T", str(seconds), server.dsn(DATABASE))
+    found = TPS.search(output)
+    if found is None:
+        raise CannotRunError(f"pgbench told no rate: {output[-300:]}")
+    return float(found[1])
+
+
+def _run(*arguments: str) -> str:
+    result = subprocess.run(
+        [postgres_binary("pgbench"), *arguments], capture_output=True, text=True, env=environment(), check=False
+    )
+    if result.returncode:
+        raise CannotRunError(f"pgbench ended with {result.returncode}: {result.stderr[-300:]}")
+    return result.stdout
+
+
+async def copy_same_rows(dsn: str, earns: int) -> float:
+    """Copies all that the earns wrote into tables of the same shape and indexes, in one go; gives earns a second."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        spent_s = 0.0
+        with tempfile.TemporaryDirectory() as folder:
+            for table in TABLES:
+                path = Path(folder) / table
+                await connection.copy_from_table(table, output=path, format="binary")
+                await connection.execute(f"CREATE TABLE copied_{table} (LIKE {table} INCLUDING ALL)")
+                started = time.perf_counter()
+                await connection.copy_to_table(f"copied_{table}", source=path, format="binary")
+                spent_s += time.perf_counter() - started
+        return earns / spent_s
+    finally:
+        await connection.close()
+
+
+async def bytes_per_earn(dsn: str, earns: int) -> float:
+    """Measures the tables and indexes that an earn writes to, after a vacuum; gives bytes an earn."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        total = 0
+        for table in (*TABLES, "wallets"):
+            await connection.execute(f"VACUUM {table}")
+            total += await connection.fetchval("SELECT pg_total_relation_size($1::text::regclass)", table)
+        return total / earns
+    finally:
+        await connection.close()

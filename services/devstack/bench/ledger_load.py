@@ -1,0 +1,106 @@
+"""Load on a ledger over gRPC: earns in calls of many, and one by one."""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import grpc
+from plaudit.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
+
+from services.kernel import rpc, times, tokens
+
+CALL_SIZE = 1000
+CALLS_IN_FLIGHT = 4
+PROGRAM = "bench"
+EXPIRES = times.to_proto(datetime(2100, 1, 1, tzinfo=UTC))
+OCCURRED = times.to_proto(datetime(2026, 1, 1, tzinfo=UTC))
+CALL_TIMEOUT_S = 30.0
+
+
+@dataclass
+class Load:
+    """A client of one ledger; every earn it makes is new."""
+
+    stub: "ledger_service_pb2_grpc.LedgerServiceAsyncStub"
+    identity: rpc.ServiceIdentity
+    run: str
+
+    def __post_init__(self) -> None:
+        """Starts the numbers that make each earn a new one."""
+        self._numbers = itertools.count()
+
+    def earn(self, wallets: int) -> ledger_pb2.Operation:
+        """Makes an earn as the program service does: with its cause, a past and an end."""
+        number = next(self._numbers)
+        event_id = f"{self.run}-{number}"
+        return ledger_pb2.Operation(
+            request_id=event_id,
+            occur_time=OCCURRED,
+            cause=ledger_pb2.Cause(event_id=event_id, rule_id="purchase-completed", rule_version=1),
+            earn=ledger_pb2.Earn(member_id=f"m{number % wallets}", asset="points", amount=7, expire_time=EXPIRES),
+        )
+
+    async def post(self, operations: list[ledger_pb2.Operation]) -> None:
+        """Posts operations and makes sure that each happened."""
+        request = ledger_service_pb2.PostOperationsRequest(operations=operations)
+        metadata = self.identity.metadata(PROGRAM)
+        response = await self.stub.PostOperations(request, metadata=metadata, timeout=CALL_TIMEOUT_S)
+        wrong = [result for result in response.results if not result.HasField("posting") or result.replayed]
+        assert not wrong, f"Every earn of a benchmark is new and happens: {wrong[:1]}"
+
+    async def bulk(self, count: int, wallets: int) -> float:
+        """Makes `count` earns over some wallets in calls of 1,000, several at once; gives earns a second."""
+        calls: Iterator[list[ledger_pb2.Operation]] = iter(
+            [[self.earn(wallets) for _ in range(CALL_SIZE)] for _ in range(count // CALL_SIZE)]
+        )
+
+        async def work() -> None:
+            for operations in calls:
+                await self.post(operations)
+
+        started = time.perf_counter()
+        await asyncio.gather(*(work() for _ in range(CALLS_IN_FLIGHT)))
+        return count / (time.perf_counter() - started)
+
+    async def unary(self, seconds: float, in_flight: int, wallets: int) -> tuple[float, list[float]]:
+        """Makes earns one a call, so many at once, for some seconds; gives earns a second and each call's seconds."""
+        latencies: list[float] = []
+        started = time.perf_counter()
+
+        async def work() -> None:
+            while (begun := time.perf_counter()) - started < seconds:
+                await self.post([self.earn(wallets)])
+                latencies.append(time.perf_counter() - begun)
+
+        await asyncio.gather(*(work() for _ in range(in_flight)))
+        return len(latencies) / (time.perf_counter() - started), latencies
+
+    async def paced(self, seconds: float, rate: int, wallets: int) -> list[float]:
+        """Makes earns one a call at a fixed rate, whether answers come or not; gives each call's seconds.
+
+        A latency counts from when the call was due, so that a stall is not hidden by calls that were never made.
+        """
+        loop = asyncio.get_running_loop()
+        latencies: list[float] = []
+        begun = loop.time()
+
+        async def one(due: float) -> None:
+            await self.post([self.earn(wallets)])
+            latencies.append(loop.time() - due)
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(int(seconds * rate)):
+                due = begun + number / rate
+                await asyncio.sleep(max(0.0, due - loop.time()))
+                group.create_task(one(due))
+        return latencies
+
+
+def connect(address: str, private_key: bytes, run: str) -> tuple[Load, grpc.aio.Channel]:
+    """Connects to a ledger as a service may."""
+    channel = rpc.channel(address)
+    identity = rpc.ServiceIdentity(tokens.Minter(private_key), service="bench", scopes=["ledger.write", "ledger.read"])
+    return Load(ledger_service_pb2_grpc.LedgerServiceStub(channel), identity, run), channel

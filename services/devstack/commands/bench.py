@@ -1,0 +1,47 @@
+"""`./plaudit bench`: measures, beside baselines in the same run."""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import sys
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.table import Table
+
+from services.devstack.bench import ledger
+from services.devstack.bench.figures import Figure
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Runs a benchmark and prints its figures: always 0, since a figure is no verdict."""
+    size = ledger.Size(earns=parsed.earns, seconds=parsed.seconds)
+    figures = asyncio.run(ledger.measure(size, tell))
+    machine = {"cpus": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()}
+    if parsed.json:
+        rows = [{**asdict(figure), "is_met": figure.is_met} for figure in figures]
+        print(json.dumps({"machine": machine, "size": asdict(size), "figures": rows}))
+    else:
+        show(figures, f"{machine['cpus']} CPUs, {machine['system']}, Python {machine['python']}")
+    return 0
+
+
+def tell(sentence: str) -> None:
+    """Tells what is being measured."""
+    print(sentence, file=sys.stderr, flush=True)
+
+
+def show(figures: list[Figure], machine: str) -> None:
+    """Prints a table of figures with their aims."""
+    console = Console(highlight=False)
+    table = Table("measure", caption=machine)
+    for column in ("value", "aim"):
+        table.add_column(column, justify="right")
+    for figure in figures:
+        digits = 2 if figure.unit == "times" else 1 if figure.unit == "ms" else 0
+        aim = "" if figure.aim is None else f"{'≤' if figure.at_most else '≥'} {figure.aim:,g}"
+        color = {True: "green", False: "yellow", None: "default"}[figure.is_met]
+        table.add_row(figure.measure, f"[{color}]{figure.value:,.{digits}f}[/{color}] {figure.unit}", aim)
+    console.print(table)

@@ -1,0 +1,46 @@
+"""The benchmark measures what it says, on real servers; how fast is nobody's business here."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from services.devstack.bench.figures import Figure, percentile
+from tests.support.stack import ROOT
+
+
+def test_bench_ledger_measures_everything() -> None:
+    """A short run ends well and tells a positive figure for each measure, with its aim, and the machine."""
+    done = subprocess.run(
+        [sys.executable, "-m", "services.devstack", "bench", "ledger", "--earns", "2000", "--seconds", "1", "--json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    units = {figure["unit"] for figure in told["figures"]}
+
+    assert told["size"] == {"earns": 2000, "seconds": 1}
+    assert told["machine"]["cpus"] > 0
+    assert units == {"earns/s", "times", "ms", "tps", "bytes"}
+    assert all(figure["value"] > 0 for figure in told["figures"])
+
+
+@pytest.mark.parametrize(
+    ("values", "share", "expected"), [([3.0, 1.0, 2.0], 0.5, 2.0), ([1.0], 0.99, 1.0), (list(range(1, 101)), 0.99, 99)]
+)
+def test_percentile_is_nearest_rank(values: list[float], share: float, expected: float) -> None:
+    """A percentile is a value that was measured, by nearest rank."""
+    assert percentile(values, share) == expected
+
+
+def test_aim_is_met_from_its_side() -> None:
+    """An aim is met from above or from below, as it says, and where there is none nothing is said."""
+    assert Figure("a", 5, "x", 5).is_met
+    assert not Figure("a", 4, "x", 5).is_met
+    assert Figure("a", 4, "x", 5, at_most=True).is_met
+    assert Figure("a", 4, "x").is_met is None
