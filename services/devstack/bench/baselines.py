@@ -4,13 +4,14 @@ import re
 import subprocess
 import tempfile
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-
-import asyncpg
 
 from services.devstack.errors import CannotRunError
 from services.devstack.postgres import EmbeddedPostgres, postgres_binary
 from services.devstack.servers import environment
+from services.kernel import db
 
 DATABASE = "baseline"
 CLIENTS = 20
@@ -41,8 +42,7 @@ def _run(*arguments: str) -> str:
 
 async def copy_same_rows(dsn: str, earns: int) -> float:
     """Copies all that the earns wrote into tables of the same shape and indexes, in one go; gives earns a second."""
-    connection = await asyncpg.connect(dsn)
-    try:
+    async with _connected(dsn) as connection:
         spent_s = 0.0
         with tempfile.TemporaryDirectory() as folder:
             for table in TABLES:
@@ -53,18 +53,23 @@ async def copy_same_rows(dsn: str, earns: int) -> float:
                 await connection.copy_to_table(f"copied_{table}", source=path, format="binary")
                 spent_s += time.perf_counter() - started
         return earns / spent_s
-    finally:
-        await connection.close()
 
 
 async def bytes_per_earn(dsn: str, earns: int) -> float:
     """Measures the tables and indexes that an earn writes to, after a vacuum; gives bytes an earn."""
-    connection = await asyncpg.connect(dsn)
-    try:
+    async with _connected(dsn) as connection:
         total = 0
         for table in (*TABLES, "wallets"):
             await connection.execute(f"VACUUM {table}")
             total += await connection.fetchval("SELECT pg_total_relation_size($1::text::regclass)", table)
         return total / earns
+
+
+@asynccontextmanager
+async def _connected(dsn: str) -> AsyncIterator[db.Connection]:
+    pool = await db.create_pool(dsn, service="bench", size_max=1)
+    try:
+        async with pool.acquire() as connection:
+            yield connection
     finally:
-        await connection.close()
+        await pool.close()
