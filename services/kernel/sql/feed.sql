@@ -24,12 +24,6 @@ FROM locked INNER JOIN asked ON asked.partition = locked.partition
 WHERE feed_heads.program_id = $1 AND feed_heads.partition = locked.partition
 RETURNING feed_heads.partition, locked.position + 1 AS first_position;
 
--- insert_events --
--- Writes events at their positions.
-INSERT INTO feed_events (program_id, posted_at, partition, position, event_id, member_id, type, payload)
-SELECT $1, $2, event.*
-FROM unnest($3::integer[], $4::bigint[], $5::uuid[], $6::text[], $7::text[], $8::bytea[]) AS event;
-
 -- list_heads --
 -- Lists every head; reads across programs.
 SELECT program_id, partition, position FROM feed_heads WHERE position > 0;

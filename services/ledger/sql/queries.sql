@@ -50,31 +50,6 @@ SELECT wallet_id, lot_id, amount, remaining, expired, priority, occurred_at, eff
 FROM lots
 WHERE program_id = $1 AND wallet_id = ANY($2::uuid[]) AND (remaining > 0 OR lot_id = ANY($3::uuid[]));
 
--- insert_journal --
--- Writes outcomes and entries.
-INSERT INTO journal (
-    program_id, posted_at, request_id, leg, kind, fingerprint, wallet_id, account, amount, sequence, balance,
-    held_amount, target_id, occurred_at, expires_at, refusal,
-    cause_event_id, cause_rule_id, cause_rule_version, cause_redemption_id
-)
-SELECT $1, $2, entry.*
-FROM unnest(
-    $3::uuid[], $4::smallint[], $5::text[], $6::bytea[], $7::uuid[], $8::text[], $9::bigint[], $10::bigint[],
-    $11::bigint[], $12::bigint[], $13::uuid[], $14::timestamptz[], $15::timestamptz[], $16::jsonb[],
-    $17::text[], $18::text[], $19::integer[], $20::text[]
-) AS entry;
-
--- insert_lots --
--- Writes new lots.
-INSERT INTO lots (
-    program_id, wallet_id, lot_id, amount, remaining, expired, priority, occurred_at, effective_at, expires_at
-)
-SELECT $1, lot.*
-FROM unnest(
-    $2::uuid[], $3::uuid[], $4::bigint[], $5::bigint[], $6::bigint[], $7::smallint[], $8::timestamptz[],
-    $9::timestamptz[], $10::timestamptz[]
-) AS lot;
-
 -- update_lots --
 -- Writes what is left of lots that were touched.
 UPDATE lots
@@ -101,14 +76,6 @@ SET state = hold.state, ended_at = hold.ended_at, capture_id = hold.capture_id, 
 FROM unnest($2::uuid[], $3::text[], $4::timestamptz[], $5::uuid[], $6::timestamptz[])
     AS hold (hold_id, state, ended_at, capture_id, reversed_at)
 WHERE holds.program_id = $1 AND holds.hold_id = hold.hold_id;
-
--- insert_allocations --
--- Writes what was taken from lots and given back to them.
-INSERT INTO allocations (program_id, wallet_id, operation_id, lot_id, hold_id, amount, allocated_at, place)
-SELECT $1, allocation.*
-FROM unnest(
-    $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::bigint[], $7::timestamptz[], $8::integer[]
-) AS allocation;
 
 -- update_wallets --
 -- Writes the new balances of wallets.
