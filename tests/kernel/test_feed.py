@@ -8,7 +8,7 @@ import pytest
 from services.kernel import checks, db, errors, feed
 from tests.conftest import START
 from tests.support.feeds import TYPE, happened, heads, page, publish, split
-from tests.support.waiting import PATIENCE_S, eventually
+from tests.support.waiting import PATIENCE_S, eventually, settle
 
 WRITERS = 64
 
@@ -39,7 +39,7 @@ async def test_append_of_nothing_leaves_nothing(feed_pool: db.Pool) -> None:
     """Publishing no events makes no head and no position."""
     await publish(feed_pool)
 
-    assert await heads(feed_pool) == []
+    assert await feed_pool.fetchval("SELECT count(*) FROM feed_heads") == 0
     assert await page(feed_pool) == feed.Page([], 0)
 
 
@@ -158,6 +158,7 @@ async def test_read_pages_meet_without_gap_or_overlap(feed_pool: db.Pool) -> Non
     await publish(feed_pool, *(happened("m1", str(number)) for number in range(25)))
     position, found = 0, []
     while (read := await page(feed_pool, after=position, limit=7)).through_position > position:
+        assert len(read.events) <= 7
         found += [int(event.payload) for event in read.events]
         position = read.through_position
 
@@ -216,15 +217,35 @@ async def test_watch_wakes_every_waiter_on_news(feed_pool: db.Pool) -> None:
 
 
 async def test_watch_gives_up_in_time(feed_pool: db.Pool) -> None:
-    """Without news the heads are told as they were when the time is up, also after a waiter went away."""
-    watch = feed.HeadWatch(feed_pool)
+    """Without news the heads are told as they were when the time is up."""
     await publish(feed_pool, happened("m1"))
-    gone = asyncio.create_task(watch.wait(PATIENCE_S))
-    stays = asyncio.create_task(watch.wait(0.15))
-    await asyncio.sleep(0)
+
+    assert await feed.HeadWatch(feed_pool).wait(0.06) == [feed.Head("demo", 0, 1)]
+
+
+async def test_watch_outlives_a_waiter_that_goes_away(feed_pool: db.Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one of those who share a look goes away, the others are told what it saw."""
+    looks, gate, look = [], asyncio.Event(), feed.read_heads
+
+    async def slow_look(connection: db.Connection) -> list[feed.Head]:
+        looks.append(1)
+        if len(looks) > 2:  # The first two are what the waiters compare with.
+            await gate.wait()
+        return await look(connection)
+
+    monkeypatch.setattr(feed, "POLL_S", 0)
+    monkeypatch.setattr(feed, "read_heads", slow_look)
+    watch = feed.HeadWatch(feed_pool)
+    gone, stays = (asyncio.create_task(watch.wait(PATIENCE_S)) for _ in range(2))
+    await eventually(lambda: len(looks) > 2)
+    await settle()
+    await publish(feed_pool, happened("m1"))
     gone.cancel()
+    await settle()
+    gate.set()
 
     assert await stays == [feed.Head("demo", 0, 1)]
+    assert gone.cancelled()
 
 
 async def test_watch_tells_that_the_database_is_away(feed_pool: db.Pool) -> None:

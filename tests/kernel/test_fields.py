@@ -269,6 +269,7 @@ def test_fault_under_a_long_key_is_told_briefly() -> None:
 def test_faults_are_not_told_without_end() -> None:
     """However many faults there are, the first twenty are told."""
     assert len(attributes([float("nan")] * 500)) == fields.VIOLATIONS_MAX
+    assert len(named(feed_service_pb2.ReadEventsRequest(types=[""] * 60))) == fields.VIOLATIONS_MAX
 
 
 def test_properties_become_plain_values() -> None:

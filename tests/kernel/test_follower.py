@@ -96,6 +96,9 @@ async def test_follow_goes_on_where_it_stood(feed_pool: db.Pool, own_pool: db.Po
     await catch_up(follower(source, own_pool), feed_pool)
     await publish(feed_pool, *(happened("m1") for _ in range(5)))
     await catch_up(follower(source, own_pool), feed_pool)
+    reads = len(source.reads)
+    await catch_up(follower(source, own_pool), feed_pool)
+    assert len(source.reads) == reads, "Nothing is read where nothing is new."
     late = Handling()
     await catch_up(follower(source, own_pool, late, name="late"), feed_pool)
 

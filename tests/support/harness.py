@@ -22,8 +22,8 @@ LEDGER_SCOPES = ("ledger.read", "ledger.write", "feed.read")
 
 
 def credential(program_id: str, scopes: Sequence[str]) -> list[tuple[str, str]]:
-    """Makes the metadata of a caller of one program."""
-    token = MINTER.mint(subject="test", program_id=program_id, scopes=scopes, lifetime_s=600)
+    """Makes the metadata of a caller of one program; good for longer than a whole run of the tests."""
+    token = MINTER.mint(subject="test", program_id=program_id, scopes=scopes, lifetime_s=3600)
     return [("authorization", f"Bearer {token}")]
 
 
