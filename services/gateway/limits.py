@@ -62,10 +62,11 @@ class Limiter:
         policy: Policy,
         clock: Callable[[], float] = time.monotonic,
         *,
-        timeout_s: float = TIMEOUT_S,
+        timeout_s: float | None = None,
     ) -> None:
         self.policy = policy
         self._clock = clock
+        timeout_s = timeout_s or TIMEOUT_S
         self._timeout_s = timeout_s
         pool = redis.asyncio.BlockingConnectionPool.from_url(
             url,

@@ -39,9 +39,11 @@ def own_redis(tmp_path: Path) -> Iterator[EmbeddedRedis]:
 
 @pytest.fixture(scope="module")
 def slow_stack(redis_server: EmbeddedRedis) -> Iterator[Stack]:
-    """Runs a gateway with small buckets."""
-    with Stack(redis_server.url, SLOW) as running:
-        yield running
+    """Runs a gateway with small buckets, which waits for Redis however busy the machine is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "TIMEOUT_S", PATIENCE_S)
+        with Stack(redis_server.url, SLOW) as running:
+            yield running
 
 
 def skipped_count() -> float:
