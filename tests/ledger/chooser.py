@@ -89,12 +89,12 @@ class Chooser:
         return ["unknown", *(each.request_id for each in self.asked[:-10:-1])]
 
     def has_ended(self, request_id: str) -> bool:
-        """Tells whether a hold is no longer active, or a capture is reversed."""
+        """Tells whether a hold was captured or released, or a capture reversed; time ends holds without a word."""
         oracle = self.world.oracle
         if request_id in oracle.captures:
             return oracle.captures[request_id].reversed is not None
         hold = oracle.holds.get(request_id)
-        return hold is not None and hold.state(self.world.time.value) != "ACTIVE"
+        return hold is not None and (hold.captured or hold.released) is not None
 
     def earn(self, request_id: str) -> Ask:
         """Picks an earn: dated now, back or ahead, with or without an end."""

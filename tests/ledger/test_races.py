@@ -159,3 +159,20 @@ async def test_two_servers_share_one_database(
         await asyncio.gather(*(call(server, number) for number in range(CALLERS // 2) for server in (ledger, other)))
     assert sum(account.totals().values()) > 0
     await assert_accounts(ledger, account)
+
+
+async def test_posted_times_follow_the_order_of_entries(databases: Databases, ledger_database: str) -> None:
+    """Entries of one wallet, written by two servers at once, never have a time before that of an earlier one."""
+    dsn, real = databases.dsn(ledger_database, "ledger"), clock.DatabaseClock()
+    async with run_ledger(dsn, real) as one, run_ledger(dsn, real) as other:
+
+        async def call(server: LedgerHarness, number: int) -> None:
+            for step in range(8):
+                await server.post(earn(f"e{number}.{step}", "m0", 1))
+
+        await asyncio.gather(*(call((one, other)[number % 2], number) for number in range(24)))
+        entries = await one.statement("m0")
+
+    times = [(entry.post_time.seconds, entry.post_time.nanos) for entry in reversed(entries)]
+    assert len(times) == 24 * 8
+    assert times == sorted(times)
