@@ -10,8 +10,8 @@ from plaudit.program.v1 import program_pb2
 from plaudit.type.v1 import refusal_pb2
 
 from services.kernel import errors, fields, refusals, times
+from services.kernel.calendar import Period
 from services.program import model
-from services.program.calendar import Period
 
 Chosen = TypeVar("Chosen", bound=StrEnum)
 

@@ -6,7 +6,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
-from services.program.calendar import Period
+from services.kernel.calendar import Period
 
 DEFAULT_ASSET = "points"
 AMOUNT_MAX = 1_000_000_000_000

@@ -13,7 +13,8 @@ from typing import Any
 
 import cel
 
-from services.program import calendar, errors, model
+from services.kernel import calendar
+from services.program import errors, model
 from services.program.model import Decision, Event, Rule
 
 EXPRESSION_FIELDS = ("condition", "amount", "recipient", "once_per")

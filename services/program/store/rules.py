@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from services.kernel import db
+from services.kernel.calendar import Period
 from services.program import model
-from services.program.calendar import Period
 from services.program.rules import Claim, Usage, UsageKey
 from services.program.store import QUERIES
 

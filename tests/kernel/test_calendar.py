@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.program import calendar
-from services.program.calendar import Period
+from services.kernel import calendar
+from services.kernel.calendar import Period
 
 GOLDEN = [
     # from, months, days, zone, to
