@@ -2,7 +2,8 @@
 
 Publishing: `append` writes events in the transaction that made them true. Their positions come from one head row per
 (program, partition), locked last and in order, so that position order is commit order and a reader can never pass a
-transaction that has yet to commit.
+transaction that has yet to commit. A service whose own rows say already what happened keeps the positions there
+instead: `place` gives them, and a `Read` of its own makes events of those rows.
 
 Following: a `Follower` keeps its cursors in its own database and moves them in the transaction of what it did about
 the events. An event that breaks its handler is tried alone, then set aside as a dead letter; its neighbours go on.
@@ -11,6 +12,7 @@ the events. An event that breaks its handler is tried alone, then set aside as a
 import asyncio
 import uuid
 import zlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,6 +33,12 @@ POLL_S = 0.05
 EVENT_ATTEMPTS_MAX = 3
 EVENT_COLUMNS = ("program_id", "posted_at", "partition", "position", "event_id", "member_id", "type", "payload")
 PARTITIONS_AT_ONCE = 4
+# The number of a program's partitions as this process last saw it. What it remembers may be old, or of a program of
+# the same name in another database: the statement that takes positions compares, and a wrong one costs a round trip.
+_partitions_seen: dict[str, int] = {}
+PROGRAMS_SEEN_MAX = 1000
+# The number changes once in years; twice within one batch would mean that something else is wrong.
+PLACE_ATTEMPTS_MAX = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,36 +98,97 @@ def partition_of(member_id: str, partitions: int) -> int:
     return zlib.crc32(member_id.encode()) % partitions
 
 
-async def append(connection: db.Connection, program_id: str, now: datetime, events: Sequence[Outgoing]) -> None:
-    """Publishes events with the caller's transaction. Call it last: it locks heads that every writer needs."""
-    if not events:
-        return
+async def place(connection: db.Connection, program_id: str, member_ids: Sequence[str]) -> list[tuple[int, int]]:
+    """Takes the next position for an event of each member, in order, and gives (partition, position) of each.
+
+    Call it last in a transaction: it locks heads that every writer needs. One round trip, but for a program whose
+    number of partitions is new to this process.
+    """
+    if not member_ids:
+        return []
+    for _ in range(PLACE_ATTEMPTS_MAX):
+        partitions = _partitions_seen.get(program_id, 1)
+        placed = [0] * len(member_ids) if partitions == 1 else [partition_of(each, partitions) for each in member_ids]
+        counts = sorted(Counter(placed).items())
+        advanced = await connection.fetch(
+            QUERIES["advance_heads"],
+            program_id,
+            partitions,
+            [each for each, _ in counts],
+            [count for _, count in counts],
+        )
+        if advanced:
+            assert len(advanced) == len(counts), "Every partition of a program has a head."
+            return _number(placed, {row["partition"]: row["first_position"] for row in advanced})
+        await _see_partitions(connection, program_id)
+    raise AssertionError("The number of a program's partitions stands still while it is looked at.")
+
+
+def _number(placed: Sequence[int], first_positions: dict[int, int]) -> list[tuple[int, int]]:
+    """Counts positions up in each partition, from its first."""
+    following = dict(first_positions)
+    positions = []
+    for partition in placed:
+        position = following[partition]
+        following[partition] = position + 1
+        positions.append((partition, position))
+    return positions
+
+
+async def _see_partitions(connection: db.Connection, program_id: str) -> None:
+    """Remembers the number of a program's partitions as it is; a program without any gets its first."""
     partitions = await connection.fetchval(QUERIES["count_partitions"], program_id)
     if not partitions:
         await connection.execute(QUERIES["create_head"], program_id)
         partitions = await connection.fetchval(QUERIES["count_partitions"], program_id)
-    placed = [partition_of(event.member_id, partitions) for event in events]
-    touched = sorted(set(placed))
-    advanced = await connection.fetch(
-        QUERIES["advance_heads"], program_id, touched, [placed.count(partition) for partition in touched]
-    )
-    next_position = {row["partition"]: row["first_position"] for row in advanced}
-    assert len(next_position) == len(touched), "Every partition of a program has a head."
-    positions = []
-    for partition in placed:
-        positions.append(next_position[partition])
-        next_position[partition] += 1
+    if len(_partitions_seen) >= PROGRAMS_SEEN_MAX:
+        _partitions_seen.clear()
+    _partitions_seen[program_id] = partitions
+
+
+async def append(connection: db.Connection, program_id: str, now: datetime, events: Sequence[Outgoing]) -> None:
+    """Publishes events with the caller's transaction. Call it last: it locks heads that every writer needs."""
+    positions = await place(connection, program_id, [event.member_id for event in events])
     rows = [
         (program_id, now, partition, position, ids.new_id(), event.member_id, event.type, event.payload)
-        for event, partition, position in zip(events, placed, positions, strict=True)
+        for event, (partition, position) in zip(events, positions, strict=True)
     ]
-    await db.copy_rows(connection, "feed_events", EVENT_COLUMNS, rows)
+    if rows:
+        await db.copy_rows(connection, "feed_events", EVENT_COLUMNS, rows)
 
 
 async def read_heads(connection: db.Connection) -> list[Head]:
     """Tells the heads of every program."""
     rows = await connection.fetch(QUERIES["list_heads"])
     return [Head(**dict(row)) for row in rows]
+
+
+class Read(Protocol):
+    """Reads a page of a feed, wherever its events are kept; `read_events` is the one for `feed_events`.
+
+    An event has the same id and content however often it is read. Positions without an event are allowed.
+    """
+
+    def __call__(
+        self,
+        connection: db.Connection,
+        program_id: str,
+        partition: int,
+        after_position: int,
+        *,
+        limit: int = READ_MAX,
+        types: Sequence[str] = (),
+    ) -> Awaitable[Page]:
+        """Reads what stands behind a position, up to `limit` positions; skipped types still move through_position."""
+        ...
+
+
+async def reach(
+    connection: db.Connection, program_id: str, partition: int, after_position: int, *, limit: int = READ_MAX
+) -> int:
+    """Tells up to which position a page goes: at most `limit` further and not beyond the head."""
+    head = await connection.fetchval(QUERIES["get_head"], program_id, partition) or 0
+    return max(after_position, min(head, after_position + limit))
 
 
 async def read_events(
@@ -132,9 +201,8 @@ async def read_events(
     types: Sequence[str] = (),
 ) -> Page:
     """Reads what stands behind a position; skipped types still move `through_position`."""
-    head = await connection.fetchval(QUERIES["get_head"], program_id, partition) or 0
-    through = min(head, after_position + limit)
-    if through <= after_position:
+    through = await reach(connection, program_id, partition, after_position, limit=limit)
+    if through == after_position:
         return Page([], after_position)
     rows = await connection.fetch(
         QUERIES["read_events"], program_id, partition, after_position, through, list(types) or None
@@ -340,9 +408,13 @@ def _is_awaited(error: Exception) -> bool:
     return isinstance(error, errors.DomainError) and error.is_transient
 
 
-async def check(connection: db.Connection) -> list[checks.CheckRow]:
-    """Replays this service's own feed against its heads: no gap, none beyond, each position once."""
-    rows = await connection.fetch(QUERIES["check_heads"])
+async def check(connection: db.Connection, heads_query: str = QUERIES["check_heads"]) -> list[checks.CheckRow]:
+    """Replays this service's own feed against its heads: no gap, none beyond, each position once.
+
+    A service that keeps positions in rows of its own gives the query that counts those: for each head its program_id,
+    partition and position, the `count` of rows that have a position there, and the `last` of these positions or 0.
+    """
+    rows = await connection.fetch(heads_query)
     problems = [
         f"{row['program_id']}/{row['partition']}: head {row['position']}, but {row['count']} events up to {row['last']}"
         for row in rows

@@ -2,6 +2,8 @@
 
 import asyncio
 import uuid
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -11,6 +13,23 @@ from tests.support.feeds import TYPE, happened, heads, page, publish, split
 from tests.support.waiting import PATIENCE_S, eventually, settle
 
 WRITERS = 64
+MEMBERS = [f"m{number}" for number in range(20)]
+
+
+async def place(pool: db.Pool, *member_ids: str, program: str = "demo") -> list[tuple[int, int]]:
+    """Takes positions in a transaction of their own."""
+    return await db.transaction(pool, lambda connection: feed.place(connection, program, member_ids))
+
+
+async def counted_place(pool: db.Pool, member_ids: Sequence[str]) -> tuple[list[tuple[int, int]], int]:
+    """Takes positions, and tells by how many statements."""
+    statements: list[Any] = []
+
+    async def work(connection: db.Connection) -> list[tuple[int, int]]:
+        with connection.query_logger(statements.append):
+            return await feed.place(connection, "demo", member_ids)
+
+    return await db.transaction(pool, work), len(statements)
 
 
 async def problems(pool: db.Pool) -> list[str]:
@@ -56,6 +75,77 @@ async def test_append_that_rolls_back_leaves_no_gap(feed_pool: db.Pool) -> None:
     await publish(feed_pool, happened("m1", "next"))
 
     assert [(event.position, event.payload) for event in (await page(feed_pool)).events] == [(1, b""), (2, b"next")]
+
+
+async def test_place_counts_up_by_partition(feed_pool: db.Pool) -> None:
+    """Each member gets the next position of its partition, in the order in which they were given."""
+    await split(feed_pool, 3)
+    first, second = await place(feed_pool, *MEMBERS), await place(feed_pool, *reversed(MEMBERS))
+
+    assert [partition for partition, _ in first] == [feed.partition_of(member_id, 3) for member_id in MEMBERS]
+    assert [partition for partition, _ in second] == [feed.partition_of(each, 3) for each in reversed(MEMBERS)]
+    for partition in range(3):
+        positions = [position for where, position in first + second if where == partition]
+        assert positions == list(range(1, len(positions) + 1))
+        assert feed.Head("demo", partition, len(positions)) in await heads(feed_pool)
+
+
+async def test_place_of_nothing_takes_nothing(feed_pool: db.Pool) -> None:
+    """Where nothing happened no position is taken and no head made."""
+    assert await place(feed_pool) == []
+    assert await feed_pool.fetchval("SELECT count(*) FROM feed_heads") == 0
+
+
+async def test_place_is_one_statement(feed_pool: db.Pool) -> None:
+    """Once this process knows the number of a program's partitions, any number of positions takes one statement."""
+    await split(feed_pool, 5)
+    await place(feed_pool, "m1")
+    placed, statements = await counted_place(feed_pool, MEMBERS * 50)
+
+    assert (len(placed), statements) == (1000, 1)
+
+
+async def test_place_sees_that_partitions_were_added_or_are_others(feed_pool: db.Pool) -> None:
+    """However often the number of partitions changes, the next position is taken by what it is then."""
+    counts = [1, 2, 64, 3, 1]
+    for partitions in counts:
+        await feed_pool.execute("DELETE FROM feed_heads")
+        await split(feed_pool, partitions)
+        (placed, _), (_, one) = [await counted_place(feed_pool, MEMBERS) for _ in range(2)]
+        assert [partition for partition, _ in placed] == [feed.partition_of(each, partitions) for each in MEMBERS]
+        assert one == 1
+
+
+async def test_place_raced_with_new_partitions_is_gapless(feed_pool: db.Pool) -> None:
+    """Partitions may be added while 64 writers are at it: no position is lost or given twice, and all see them."""
+    await split(feed_pool, 2)
+    placed: list[tuple[int, int]] = []
+
+    async def write() -> None:
+        for _ in range(3):
+            placed.extend(await place(feed_pool, *MEMBERS))
+
+    async def add() -> None:
+        for partition in range(2, 10):
+            await feed_pool.execute("INSERT INTO feed_heads VALUES ('demo', $1, 0)", partition)
+
+    await asyncio.gather(add(), *(write() for _ in range(WRITERS)))
+
+    reach = {head.partition: head.position for head in await heads(feed_pool)}
+    assert sorted(placed) == [(each, position) for each in sorted(reach) for position in range(1, reach[each] + 1)]
+    assert {partition for partition, _ in await place(feed_pool, *MEMBERS)} == {
+        feed.partition_of(member_id, 10) for member_id in MEMBERS
+    }
+
+
+async def test_place_forgets_rather_than_grows(feed_pool: db.Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is remembered of programs is bounded, and forgetting costs nothing but a look."""
+    monkeypatch.setattr(feed, "PROGRAMS_SEEN_MAX", 3)
+    monkeypatch.setattr(feed, "_partitions_seen", {})
+    for number in range(10):
+        assert await place(feed_pool, "m1", program=f"p{number}") == [(0, 1)]
+        assert len(feed._partitions_seen) <= 3
+    assert await place(feed_pool, "m1", program="p0") == [(0, 2)]
 
 
 @pytest.mark.parametrize("partitions", [1, 5])
@@ -193,6 +283,26 @@ async def test_check_sees_what_is_missing(feed_pool: db.Pool) -> None:
     assert await problems(feed_pool) == ["demo/0: head 3, but 2 events up to 3"]
     with pytest.raises(AssertionError):
         await page(feed_pool)
+
+
+async def test_check_counts_where_the_service_says(feed_pool: db.Pool) -> None:
+    """The positions of a service that keeps them in rows of its own are counted there, not in `feed_events`."""
+    query = """
+        SELECT head.program_id, head.partition, head.position, count(entry.position), coalesce(max(entry.position), 0)
+            AS last
+        FROM feed_heads AS head LEFT JOIN entries AS entry USING (program_id, partition)
+        GROUP BY head.program_id, head.partition, head.position
+    """
+    await feed_pool.execute("CREATE TABLE entries (program_id text, partition integer, position bigint)")
+    for partition, position in await place(feed_pool, "m1", "m2", "m3"):
+        await feed_pool.execute("INSERT INTO entries VALUES ('demo', $1, $2)", partition, position)
+
+    [row, _] = await db.read(feed_pool, lambda connection: feed.check(connection, query))
+    assert (row.examined, row.problems) == (3, ())
+    assert await problems(feed_pool) == ["demo/0: head 3, but 0 events up to 0"]
+    await feed_pool.execute("DELETE FROM entries WHERE position = 3")
+    [row, _] = await db.read(feed_pool, lambda connection: feed.check(connection, query))
+    assert row.problems == ("demo/0: head 3, but 2 events up to 2",)
 
 
 async def test_watch_tells_heads_at_once_without_wait(feed_pool: db.Pool) -> None:

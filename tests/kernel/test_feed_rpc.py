@@ -1,17 +1,20 @@
 """The feed over gRPC: a real ledger publishes, a follower elsewhere follows it."""
 
 import asyncio
+import uuid
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc
 import pytest
-from plaudit.feed.v1 import feed_service_pb2
+from plaudit.feed.v1 import feed_service_pb2, feed_service_pb2_grpc
 from plaudit.ledger.v1 import events_pb2
 
 from services.kernel import db, errors, feed, feed_rpc, interceptors, rpc
 from services.ledger import events as ledger_events
-from tests.support.feeds import record, seen
-from tests.support.harness import LEDGER_SCOPES, MINTER, LedgerHarness, credential
+from tests.conftest import START
+from tests.support.feeds import TYPE, record, seen
+from tests.support.harness import LEDGER_SCOPES, MINTER, VERIFIER, LedgerHarness, credential
 from tests.support.ledger import capture, earn, hold
 from tests.support.waiting import PATIENCE_S, eventually
 
@@ -21,6 +24,42 @@ IDENTITY = rpc.ServiceIdentity(MINTER, service="test", scopes=["feed.read"])
 def source(ledger: LedgerHarness, *types: str) -> feed_rpc.RemoteSource:
     """Makes a source that reads the ledger's feed as a service."""
     return feed_rpc.RemoteSource(ledger.channel, IDENTITY, name="ledger", types=list(types))
+
+
+async def read_entries(
+    connection: db.Connection,
+    program_id: str,
+    partition: int,
+    after_position: int,
+    *,
+    limit: int = feed.READ_MAX,
+    types: Sequence[str] = (),
+) -> feed.Page:
+    """Makes events of a service's own rows: here of positions alone, of which the odd ones are no event."""
+    assert not types
+    through = await feed.reach(connection, program_id, partition, after_position, limit=limit)
+    positions = [position for position in range(after_position + 1, through + 1) if position % 2 == 0]
+    events = [
+        feed.Incoming(program_id, partition, each, uuid.UUID(int=each), f"m{each}", TYPE, b"%d" % each, START)
+        for each in positions
+    ]
+    return feed.Page(events, through)
+
+
+@pytest.fixture
+async def entries(feed_pool: db.Pool) -> AsyncIterator[feed_rpc.RemoteSource]:
+    """Serves the feed of a service that keeps its events in rows of its own; 250 positions of one partition."""
+    await db.transaction(feed_pool, lambda connection: feed.place(connection, "demo", ["m1"] * 250))
+    servicer = feed_rpc.FeedServicer(feed_pool, read_entries)
+    server = rpc.Server(
+        files=[feed_service_pb2.DESCRIPTOR],
+        authenticate=rpc.token_authenticator(VERIFIER),
+        register=lambda each: feed_service_pb2_grpc.add_FeedServiceServicer_to_server(servicer, each),
+    )
+    await server.start("127.0.0.1:0")
+    async with rpc.channel(f"127.0.0.1:{server.port}") as channel:
+        yield feed_rpc.RemoteSource(channel, IDENTITY, name="entries", types=[])
+    await server.stop(notice_s=0)
 
 
 async def read(
@@ -168,3 +207,29 @@ async def test_follower_of_a_remote_feed_catches_up(ledger: LedgerHarness, feed_
     await asyncio.gather(*running, return_exceptions=True)
 
     assert await seen(feed_pool) == list(range(1, 61))
+
+
+async def test_read_of_own_rows_has_ids_that_stay_and_may_have_gaps(entries: feed_rpc.RemoteSource) -> None:
+    """What a service makes of rows of its own is served as it is, and positions without an event are passed over."""
+    page = await entries.read("demo", 0, 0)
+    rest = await entries.read("demo", 0, 248)
+    nothing = await entries.read("demo", 0, 250)
+
+    assert await entries.list_heads(0) == [feed.Head("demo", 0, 250)]
+    assert [event.position for event in page.events] == list(range(2, 251, 2))
+    assert [event.event_id.int for event in page.events] == list(range(2, 251, 2))
+    assert (page.events[0].member_id, page.events[0].payload, page.events[0].posted_at) == ("m2", b"2", START)
+    assert (rest, nothing) == (feed.Page(page.events[-1:], 250), feed.Page([], 250))
+
+
+async def test_follower_of_own_rows_comes_to_the_end(entries: feed_rpc.RemoteSource, feed_pool: db.Pool) -> None:
+    """A follower of a feed with positions that carry no event has each event once and then nothing left to do."""
+
+    async def handle(connection: db.Connection, _: str, events: list[feed.Incoming]) -> None:
+        await record(connection, events)
+
+    follower = feed.Follower("test", source=entries, pool=feed_pool, handler=handle)
+    worked = [await follower.catch_up(await entries.list_heads(0)) for _ in range(2)]
+
+    assert worked == [True, False]
+    assert await seen(feed_pool) == list(range(2, 251, 2))

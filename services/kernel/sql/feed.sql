@@ -8,13 +8,16 @@ INSERT INTO feed_heads (program_id, partition, position) VALUES ($1, 0, 0)
 ON CONFLICT (program_id, partition) DO NOTHING;
 
 -- advance_heads --
--- Locks heads in order, moves each by its number of new events and tells the first new position of each.
+-- Locks heads in order, moves each by its number of new events and tells the first new position of each; leaves all
+-- as it is and tells nothing where the program has another number of partitions than the caller thinks.
 WITH asked AS (
-    SELECT partition, count FROM unnest($2::integer[], $3::integer[]) AS asked (partition, count)
+    SELECT partition, count FROM unnest($3::integer[], $4::integer[]) AS asked (partition, count)
 ), locked AS (
     SELECT partition, position
     FROM feed_heads
-    WHERE program_id = $1 AND partition = ANY($2::integer[])
+    WHERE program_id = $1
+        AND partition = ANY($3::integer[])
+        AND (SELECT count(*) FROM feed_heads AS every WHERE every.program_id = $1) = $2::bigint
     ORDER BY partition
     FOR UPDATE
 )
