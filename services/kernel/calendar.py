@@ -2,15 +2,17 @@
 
 A span keeps the local time of day. A day of the month that the target month lacks becomes its last day (29 February
 plus 12 months is 28 February). A local time that a clock change skips moves forward by the gap; one that happens twice
-means the first.
+means the first. A day begins once: where the clock goes back over midnight, at the first one.
 """
 
 import calendar
+from bisect import bisect_left
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 BEGINNING = date(1, 1, 1)
+SECOND = timedelta(seconds=1)
 
 
 class Period(StrEnum):
@@ -53,3 +55,23 @@ def period_start(instant: datetime, period: Period, zone: str) -> date:
             return day.replace(month=1, day=1)
         case Period.LIFETIME:
             return BEGINNING
+
+
+def day_start(day: date, zone: str) -> datetime:
+    """Gives the first instant, in UTC, at which the clocks of a zone show a day, or a later one where it was left out.
+
+    That is midnight, or the first of two; where a clock change skips midnight, it is the instant of that change. Raises
+    OverflowError where the calendar has no such instant.
+    """
+    local = ZoneInfo(zone)
+    midnight = datetime(day.year, day.month, day.day, tzinfo=local)
+    first, second = (midnight.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
+    if first <= second:
+        return first
+
+    # Midnight is skipped: read by the clock of before the change it lies behind it, by that of after it lies before it.
+    # The change is sought between the two, as not each begins at midnight: in Toronto in 1919 one did at 23:30.
+    def day_at(seconds: int) -> date:
+        return (second + SECOND * seconds).astimezone(local).date()
+
+    return second + SECOND * bisect_left(range((first - second) // SECOND), day, key=day_at)

@@ -1,6 +1,7 @@
 """The calendar: what "one year" and "this month" mean, as a golden table and as properties."""
 
 from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -79,3 +80,46 @@ def test_add_beyond_the_calendar_overflows() -> None:
 def test_period_starts_on_the_local_day(period: Period, zone: str, expected: date) -> None:
     """A period starts on its first local day; a week on Monday."""
     assert calendar.period_start(instant("2026-03-01T12:00Z"), period, zone) == expected
+
+
+@pytest.mark.parametrize(
+    ("day", "zone", "start"),
+    [
+        (date(2026, 3, 1), "UTC", "2026-03-01T00:00Z"),
+        (date(2026, 3, 1), "Asia/Kathmandu", "2026-02-28T18:15Z"),
+        # The clock goes from 23:59 on 3 November to 01:00.
+        (date(2018, 11, 4), "America/Sao_Paulo", "2018-11-04T03:00Z"),
+        # It goes from 00:59 back to midnight, and midnight is there twice.
+        (date(2025, 11, 2), "America/Havana", "2025-11-02T04:00Z"),
+        # It goes from 00:00:59 back to 23:01 of the day before, and midnight is there twice.
+        (date(2006, 10, 29), "America/St_Johns", "2006-10-29T02:30Z"),
+        # It goes from 23:29 on 30 March to 00:30.
+        (date(1919, 3, 31), "America/Toronto", "1919-03-31T04:30Z"),
+        # Liberia went from 44 minutes and 30 seconds behind UTC to UTC.
+        (date(1972, 1, 7), "Africa/Monrovia", "1972-01-07T00:44:30Z"),
+        # Samoa went from 29 to 31 December: the day between begins with the one that took its place.
+        (date(2011, 12, 30), "Pacific/Apia", "2011-12-30T10:00Z"),
+        (date(2011, 12, 31), "Pacific/Apia", "2011-12-30T10:00Z"),
+    ],
+)
+def test_day_starts_when_clocks_first_show_it(day: date, zone: str, start: str) -> None:
+    """A day starts at its first midnight, or where a clock change skips that, at the change."""
+    assert calendar.day_start(day, zone) == instant(start)
+
+
+@given(
+    st.dates(date(1850, 1, 1), date(2090, 1, 1)),
+    st.sampled_from(["UTC", "Europe/Paris", "America/Toronto", "America/Sao_Paulo", "Asia/Beirut", "Pacific/Apia"]),
+)
+def test_day_start_has_another_day_before_it(day: date, zone: str) -> None:
+    """At the start of a day the clock shows it, or what took its place, and a microsecond before an earlier one."""
+    start = calendar.day_start(day, zone)
+    before = start - timedelta(microseconds=1)
+
+    assert before.astimezone(ZoneInfo(zone)).date() < day <= start.astimezone(ZoneInfo(zone)).date()
+
+
+def test_day_start_beyond_the_calendar_overflows() -> None:
+    """The first day of the calendar has no start where the clock is ahead of UTC."""
+    with pytest.raises(OverflowError):
+        calendar.day_start(date(1, 1, 1), "Asia/Tokyo")
