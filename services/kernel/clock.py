@@ -15,6 +15,10 @@ class Clock(Protocol):
         """Tells the time, aware and in UTC, for what this transaction will post."""
         ...
 
+    def tell(self, database_now: datetime) -> datetime:
+        """Tells the same where a query of the transaction has brought the database's time along."""
+        ...
+
 
 class DatabaseClock:
     """Asks the database, so that all replicas of a service agree."""
@@ -24,6 +28,10 @@ class DatabaseClock:
         value = await connection.fetchval("SELECT clock_timestamp()")
         assert isinstance(value, datetime)
         return value
+
+    def tell(self, database_now: datetime) -> datetime:
+        """Tells the database's time."""
+        return database_now
 
 
 class ManualClock:
@@ -35,4 +43,9 @@ class ManualClock:
     async def now(self, connection: Any) -> datetime:
         """Tells what it was set to."""
         del connection
+        return self.value
+
+    def tell(self, database_now: datetime) -> datetime:
+        """Tells what it was set to."""
+        del database_now
         return self.value

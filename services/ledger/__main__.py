@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.kernel import clock, config, db, migrations, process, rpc, tokens
-from services.ledger import checks, events, server, worker
-from services.ledger.operations import Ledger
+from services.ledger import checks, server, worker
+from services.ledger.operations.posting import Ledger
 
 MIGRATIONS = Path(__file__).parent / "sql" / "migrations"
 
@@ -44,7 +44,7 @@ class CheckSettings:
 async def serve(settings: ServeSettings) -> None:
     """Serves until it is stopped, then drains."""
     pool = await db.create_pool(settings.dsn, service="ledger")
-    ledger = Ledger(pool, clock.DatabaseClock(), events.encode)
+    ledger = Ledger(pool, clock.DatabaseClock())
     verifier = tokens.Verifier(settings.public_keys)
     served = server.build_server(ledger, rpc.token_authenticator(verifier))
     await served.start(settings.listen)
@@ -57,7 +57,7 @@ async def serve(settings: ServeSettings) -> None:
 async def work(settings: WorkSettings) -> None:
     """Books what is over until it is stopped."""
     pool = await db.create_pool(settings.dsn, service="ledger-work")
-    ledger = Ledger(pool, clock.DatabaseClock(), events.encode)
+    ledger = Ledger(pool, clock.DatabaseClock())
     running = worker.build_worker(ledger, settings.redis_url)
     await process.until_stopped(running.async_run())
     await running.close()

@@ -20,22 +20,16 @@ async def _check(connection: db.Connection, time: clock.Clock) -> list[CheckRow]
         for row in await connection.fetch(QUERIES["check_unbooked"], await time.now(connection))
         if row["count"]
     ]
+    entries, lots, wallets = counts["entries"], counts["lots"], counts["wallets"]
     return [
-        await compare(
-            connection, QUERIES["check_wallets"], subject="journal against balances", examined=counts["entries"]
-        ),
-        await _row(connection, "check_lots", "lots against allocations", counts["lots"]),
-        await compare(
-            connection,
-            QUERIES["check_wallet_lots"],
-            subject="balances against lots and holds",
-            examined=counts["wallets"],
-        ),
-        await compare(
-            connection, QUERIES["check_holds"], subject="holds against allocations", examined=counts["holds"]
-        ),
-        CheckRow("expiries against time", counts["lots"] + counts["holds"], tuple(unbooked)),
-        *await feed.check(connection),
+        await _row(connection, "check_wallets", "journal against balances", entries),
+        await _row(connection, "check_lots", "lots against allocations", lots),
+        await _row(connection, "check_wallet_lots", "balances against lots and holds", wallets),
+        await _row(connection, "check_takings", "what was taken against allocations", counts["holds"]),
+        await _row(connection, "check_budgets", "budgets against the journal", counts["budgets"]),
+        await _row(connection, "check_cashbacks", "cashbacks against purchases", entries),
+        CheckRow("expiries against time", lots + counts["holds"], tuple(unbooked)),
+        *await feed.check(connection, QUERIES["check_positions"]),
     ]
 
 

@@ -26,16 +26,73 @@ def hold_ended(hold_request_id: str, state: str) -> DomainError:
     return _refusal(Code.FAILED_PRECONDITION, "HOLD_ENDED", message, metadata)
 
 
+def earn_not_found(earn_request_id: str) -> DomainError:
+    """Says that the program has no such earn."""
+    message = f"There is no earn {earn_request_id}."
+    return _refusal(Code.NOT_FOUND, "EARN_NOT_FOUND", message, {"earnRequestId": earn_request_id})
+
+
+def earn_pending(earn_request_id: str) -> DomainError:
+    """Says that the earn has yet to take effect, so that it is cancelled and not taken back."""
+    message = f"The earn {earn_request_id} is pending; cancel it instead."
+    return _refusal(Code.FAILED_PRECONDITION, "EARN_PENDING", message, {"earnRequestId": earn_request_id})
+
+
+def earn_not_pending(earn_request_id: str) -> DomainError:
+    """Says that the earn has taken effect or was cancelled."""
+    message = f"The earn {earn_request_id} is not pending: it has taken effect or was cancelled."
+    return _refusal(Code.FAILED_PRECONDITION, "EARN_NOT_PENDING", message, {"earnRequestId": earn_request_id})
+
+
+def earn_taken_back(earn_request_id: str) -> DomainError:
+    """Says that nothing is left of the earn to take back."""
+    message = f"The earn {earn_request_id} was taken back in full before."
+    return _refusal(Code.FAILED_PRECONDITION, "EARN_TAKEN_BACK", message, {"earnRequestId": earn_request_id})
+
+
 def target_not_found(target_request_id: str) -> DomainError:
-    """Says that the program has no such capture."""
-    message = f"There is no capture {target_request_id}."
+    """Says that the program has no such spend or capture."""
+    message = f"There is no spend or capture {target_request_id}."
     return _refusal(Code.NOT_FOUND, "TARGET_NOT_FOUND", message, {"targetRequestId": target_request_id})
 
 
 def target_reversed(target_request_id: str) -> DomainError:
-    """Says that the capture was reversed before."""
-    message = f"The capture {target_request_id} was reversed before."
+    """Says that the spend or capture was reversed in full before."""
+    message = f"{target_request_id} was reversed in full before."
     return _refusal(Code.FAILED_PRECONDITION, "TARGET_REVERSED", message, {"targetRequestId": target_request_id})
+
+
+def part_too_large(left: int, requested: int) -> DomainError:
+    """Says how much is left of the target and how much was asked for."""
+    message = f"{requested} were asked for and {left} are left."
+    metadata = {"left": str(left), "requested": str(requested)}
+    return _refusal(Code.FAILED_PRECONDITION, "PART_TOO_LARGE", message, metadata)
+
+
+def budget_not_found(budget_id: str) -> DomainError:
+    """Says that the program has no such budget of the asset."""
+    message = f"There is no budget {budget_id} of this asset."
+    return _refusal(Code.NOT_FOUND, "BUDGET_NOT_FOUND", message, {"budgetId": budget_id})
+
+
+def budget_closed(budget_id: str) -> DomainError:
+    """Says that the budget was closed."""
+    return _refusal(
+        Code.FAILED_PRECONDITION, "BUDGET_CLOSED", f"The budget {budget_id} is closed.", {"budgetId": budget_id}
+    )
+
+
+def rate_not_found(from_asset: str, to_asset: str) -> DomainError:
+    """Says that no rate is stored between two assets."""
+    message = f"There is no rate from {from_asset} to {to_asset}; set one first."
+    metadata = {"fromAsset": from_asset, "toAsset": to_asset}
+    return _refusal(Code.NOT_FOUND, "RATE_NOT_FOUND", message, metadata)
+
+
+def exchange_too_small(amount_min: int) -> DomainError:
+    """Says what an exchange takes at least."""
+    message = f"Less than {amount_min} gives nothing at the rate in force."
+    return _refusal(Code.FAILED_PRECONDITION, "EXCHANGE_TOO_SMALL", message, {"amountMin": str(amount_min)})
 
 
 def lot_life_empty(effective_at: datetime, expires_at: datetime) -> DomainError:
@@ -43,6 +100,13 @@ def lot_life_empty(effective_at: datetime, expires_at: datetime) -> DomainError:
     begin, end = times.to_text(effective_at), times.to_text(expires_at)
     message = f"A lot that takes effect at {begin} cannot expire at {end}."
     return _refusal(Code.FAILED_PRECONDITION, "LOT_LIFE_EMPTY", message, {"effectiveTime": begin, "expireTime": end})
+
+
+def budget_exhausted(budget_id: str, left: int, requested: int) -> DomainError:
+    """Says how much the budget has left and how much was asked for."""
+    message = f"The budget {budget_id} has {left} left and {requested} were asked for."
+    metadata = {"budgetId": budget_id, "left": str(left), "requested": str(requested)}
+    return _refusal(Code.FAILED_PRECONDITION, "BUDGET_EXHAUSTED", message, metadata)
 
 
 def insufficient_balance(available: int, requested: int) -> DomainError:
@@ -56,6 +120,12 @@ def balance_limit(limit: int) -> DomainError:
     """Says that the wallet would grow too large."""
     message = f"The balance would pass {limit}."
     return _refusal(Code.FAILED_PRECONDITION, "BALANCE_LIMIT", message, {"limit": str(limit)})
+
+
+def linked_refused(request_id: str, reason: str) -> DomainError:
+    """Says which operation of the same linked call was refused, and why."""
+    message = f"{request_id} of the same linked call was refused with {reason}, so this did not happen."
+    return _refusal(Code.FAILED_PRECONDITION, "LINKED_REFUSED", message, {"requestId": request_id, "reason": reason})
 
 
 def _refusal(code: Code, reason: str, message: str, metadata: Mapping[str, str]) -> DomainError:

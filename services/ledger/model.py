@@ -1,4 +1,8 @@
-"""The ledger's nouns: what is asked for, what is kept, what comes out. Frozen values, no I/O."""
+"""The ledger's nouns: what is asked for, what is kept, what comes out. Values, no I/O.
+
+What is made once an operation is not frozen, though nobody changes it: a frozen dataclass takes four times as long to
+make, and an earn makes five of them.
+"""
 
 import uuid
 from dataclasses import dataclass, field
@@ -8,13 +12,20 @@ from typing import Any
 
 from services.kernel import errors as kernel_errors
 from services.kernel import requests
+from services.ledger import expiry
 
 BALANCE_MAX = 1_000_000_000_000_000
 DEFAULT_ASSET = "points"
+# Cashbacks carry what is less than one smallest unit in parts of this.
+REMAINDER_PARTS = 10_000
+# Sub-accounts of one budget, at most.
+SHARDS_MAX = 64
+# Lots are spent by priority, earliest end (never last), promotional before paid, earliest effect, number.
+BURN_ORDER_VERSION = 1
 
 
 class Kind(StrEnum):
-    """What an operation does."""
+    """What a row of the journal does. Callers ask for those of `ASKED`; the others follow from them or from time."""
 
     EARN = "EARN"
     HOLD = "HOLD"
@@ -23,6 +34,20 @@ class Kind(StrEnum):
     TIMEOUT = "TIMEOUT"
     REVERSE = "REVERSE"
     EXPIRY = "EXPIRY"
+    SPEND = "SPEND"
+    CONFIRM = "CONFIRM"
+    CANCEL = "CANCEL"
+    CLAW_BACK = "CLAW_BACK"
+    REPAYMENT = "REPAYMENT"
+    ADJUST = "ADJUST"
+    EXCHANGE = "EXCHANGE"
+    EXPIRE = "EXPIRE"
+    UNEXPIRE = "UNEXPIRE"
+    UNEXPIRY = "UNEXPIRY"
+    FUND = "FUND"
+    CLOSE = "CLOSE"
+    ALERT = "ALERT"
+    FORGET = "FORGET"
 
 
 class HoldState(StrEnum):
@@ -34,15 +59,17 @@ class HoldState(StrEnum):
     TIMED_OUT = "TIMED_OUT"
 
 
-# The account of the program that each kind moves value from or to.
-ACCOUNTS = {
-    Kind.EARN: "issuance",
-    Kind.CAPTURE: "redeemed",
-    Kind.REVERSE: "redeemed",
-    Kind.EXPIRY: "breakage",
-}
+class ClawBackPolicy(StrEnum):
+    """Where a claw-back takes what the earn's own lot no longer has."""
+
+    WRITE_OFF = "WRITE_OFF"
+    OTHER_LOTS = "OTHER_LOTS"
+    OTHER_LOTS_THEN_DEBT = "OTHER_LOTS_THEN_DEBT"
+    DEBT = "DEBT"
+
 
 Owner = tuple[str, str]  # member id and asset
+Detail = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +80,18 @@ class Cause:
     rule_id: str | None = None
     rule_version: int | None = None
     redemption_id: str | None = None
+    campaign_id: str | None = None
 
 
 NO_CAUSE = Cause()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Operation:
-    """What a caller asks for. `key` is the stored form of `request_id`; `fields` are its content for the fingerprint.
+    """What a caller asks for. `key` is the stored form of `request_id`, `fingerprint` that of its content.
 
-    Earns and holds name an owner and an amount; the others name a target: a hold, or a capture.
+    `content` is what the fingerprint was made of. Which of the other fields mean something depends on the kind; those
+    that name a target say in `target_id` what the caller called it.
     """
 
     request_id: str
@@ -70,9 +99,9 @@ class Operation:
     kind: Kind
     occurred_at: datetime | None
     cause: Cause
-    fields: dict[str, Any]
-    member_id: str = ""
-    asset: str = ""
+    content: dict[str, Any]
+    fingerprint: bytes
+    owner: Owner | None = None
     amount: int = 0
     effective_at: datetime | None = None
     expires_at: datetime | None = None
@@ -80,11 +109,33 @@ class Operation:
     timeout_s: int = 0
     target_id: str = ""
     target_key: uuid.UUID | None = None
+    is_pending: bool = False
+    is_promotional: bool = False
+    policy: expiry.Policy | None = None
+    base_amount: int = 0
+    basis_points: int = 0
+    allocated_value: int = 0
+    budget_id: str | None = None
+    claw_back: ClawBackPolicy = ClawBackPolicy.WRITE_OFF
+    reason: str = ""
+    actor: str = ""
+    to_asset: str = ""
+    expired_from: datetime | None = None
+    expired_until: datetime | None = None
 
     @property
-    def owner(self) -> Owner | None:
-        """Gives the owner where the operation names one."""
-        return (self.member_id, self.asset) if self.member_id else None
+    def owners(self) -> tuple[Owner, ...]:
+        """Lists whose wallets it names."""
+        if self.owner is None:
+            return ()
+        return (self.owner, (self.owner[0], self.to_asset)) if self.to_asset else (self.owner,)
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """Operations of which all happen or none."""
+
+    operations: tuple[Operation, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,104 +145,225 @@ class Booking:
     owner: Owner
 
 
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """Tells once that a budget has given so much of what was put in. Asked for by Plaudit itself."""
+
+    key: uuid.UUID
+    budget_id: str
+    percent: int
+    left: int
+    funded: int
+
+
+Item = Operation | Linked | Booking | Alert
+
+
 @dataclass(slots=True)
 class Wallet:
-    """A member's holding of one asset, as it is being changed."""
+    """A member's holding of one asset, as it is being changed. `is_changed` asks for it to be written."""
 
-    wallet_id: uuid.UUID
+    wallet_id: int
     member_id: str
     asset: str
     sequence: int
     balance: int
-    changed: bool = False
+    earned: int = 0
+    spent: int = 0
+    expired: int = 0
+    clawed_back: int = 0
+    adjusted: int = 0
+    debt: int = 0
+    remainder: int = 0
+    has_rolling: bool = False
+    is_changed: bool = False
 
 
 @dataclass(slots=True)
 class Lot:
-    """A parcel of value, as it is being changed."""
+    """A parcel of value, as it is being changed. One without `effective_at` is pending, or was cancelled."""
 
-    wallet_id: uuid.UUID
-    lot_id: uuid.UUID
+    wallet_id: int
+    number: int
     amount: int
     remaining: int
-    expired: int
-    priority: int
-    occurred_at: datetime
-    effective_at: datetime
+    effective_at: datetime | None
     expires_at: datetime | None
+    occurred_at: datetime | None
+    clawed_back: int | None
+    priority: int
+    is_promotional: bool
+    is_open: bool
+    expiry_policy: str | None
+    origin: str | None
     is_new: bool = False
+    is_changed: bool = False
 
     def is_live(self, now: datetime) -> bool:
         """Tells whether it can be spent at an instant: the half-open interval of its life."""
-        return self.effective_at <= now and (self.expires_at is None or now < self.expires_at)
+        if self.effective_at is None or self.effective_at > now:
+            return False
+        return self.expires_at is None or now < self.expires_at
 
     def is_over(self, now: datetime) -> bool:
-        """Tells whether its life has ended."""
-        return self.expires_at is not None and self.expires_at <= now
+        """Tells whether its life has ended; what is pending has none yet."""
+        return self.effective_at is not None and self.expires_at is not None and self.expires_at <= now
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Allocation:
     """What an operation took from one lot (positive) or gave back to it (negative)."""
 
-    wallet_id: uuid.UUID
-    operation_id: uuid.UUID
-    lot_id: uuid.UUID
-    hold_id: uuid.UUID
+    wallet_id: int
+    lot_number: int
     amount: int
     allocated_at: datetime
+    lot_expires_at: datetime | None
+    root_id: uuid.UUID
+    operation_id: uuid.UUID
     place: int
+    kind: str
+
+
+@dataclass(slots=True)
+class TakenPart:
+    """What a taking has of one lot still: `left` of what it took."""
+
+    lot_number: int
+    taken: int
+    left: int
+    lot_expires_at: datetime | None
+
+
+@dataclass(slots=True)
+class Taking:
+    """What one operation took from lots, in order, less what was given back; `places` counts its allocations."""
+
+    root_id: uuid.UUID
+    wallet_id: int
+    kind: str
+    parts: list[TakenPart] = field(default_factory=list)
+    places: int = 0
+
+    @property
+    def left(self) -> int:
+        """Sums what was not given back."""
+        return sum(part.left for part in self.parts)
 
 
 @dataclass(slots=True)
 class Hold:
-    """A reservation of lots, as it is being changed; `parts` is what it took, in order."""
+    """A reservation of lots, as it is being changed; its taking says which."""
 
     hold_id: uuid.UUID
-    wallet_id: uuid.UUID
+    wallet_id: int
     amount: int
+    captured: int | None
     state: HoldState
     placed_at: datetime
     expires_at: datetime
     ended_at: datetime | None = None
     capture_id: uuid.UUID | None = None
-    reversed_at: datetime | None = None
     cause_redemption_id: str | None = None
-    parts: list[tuple[uuid.UUID, int]] = field(default_factory=list)
+    request_name: str = ""
     is_new: bool = False
+    is_changed: bool = False
+
+
+@dataclass(slots=True)
+class Shard:
+    """A part of a budget, locked."""
+
+    shard: int
+    remaining: int
+    held: int
+    given: int
+    is_closed: bool
+
+
+@dataclass(slots=True)
+class Budget:
+    """A budget as far as it is locked: some of its shards, or all of them where `is_whole`."""
+
+    budget_id: str
+    asset: str
+    shards: list[Shard]
+    is_whole: bool
+    is_changed: bool = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Tells whether it was closed, which all its shards know."""
+        return self.shards[0].is_closed
+
+    @property
+    def remaining(self) -> int:
+        """Sums what the locked shards have left."""
+        return sum(shard.remaining for shard in self.shards)
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """What an exchange gives: so many smallest units of one asset for so many of the other."""
+
+    from_asset: str
+    to_asset: str
+    version: int
+    numerator: int
+    denominator: int
+    set_at: datetime
+
+
+@dataclass(slots=True)
+class Target:
+    """What an operation can be about: an outcome of an earlier one. `number` is that of the lot that an earn made."""
+
+    key: uuid.UUID
+    kind: Kind
+    wallet_id: int
+    number: int | None
+    hold_id: uuid.UUID | None
+    budget_id: str | None
+
+
+@dataclass(slots=True)
 class Row:
     """One row of the journal."""
 
     request_id: uuid.UUID
     leg: int
-    kind: Kind
-    fingerprint: bytes | None
-    wallet_id: uuid.UUID | None
-    account: str | None
-    amount: int
-    sequence: int | None
-    balance: int | None
-    held_amount: int | None
-    target_id: uuid.UUID | None
+    kind: str
     occurred_at: datetime
-    expires_at: datetime | None
-    refusal: dict[str, Any] | None
-    cause: Cause
+    wallet_id: int | None = None
+    amount: int = 0
+    sequence: int | None = None
+    balance: int | None = None
+    expires_at: datetime | None = None
+    held_amount: int | None = None
+    lot_number: int | None = None
+    budget_amount: int | None = None
+    debt_amount: int | None = None
+    allocated_value: int | None = None
+    target_id: uuid.UUID | None = None
+    burn_order_version: int | None = None
+    fingerprint: bytes | None = None
+    cause: Cause = NO_CAUSE
+    budget_id: str | None = None
+    refusal: Detail | None = None
+    detail: Detail | None = None
+    member_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Part:
     """What was taken from one lot, or given back to it, for the answer."""
 
-    lot_id: uuid.UUID
+    lot_id: str
     amount: int
     expires_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Posting:
     """The good end of an operation."""
 
@@ -199,9 +371,13 @@ class Posting:
     amount: int
     expires_at: datetime | None = None
     parts: tuple[Part, ...] = ()
+    written_off: int = 0
+    debt: int = 0
+    given: int = 0
+    burn_order_version: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
     """How an operation ended: a posting or a refusal, and whether that stood before."""
 
@@ -210,15 +386,12 @@ class Outcome:
     refusal: kernel_errors.DomainError | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Prior:
     """An outcome that stands already for a request id."""
 
-    request_id: uuid.UUID
-    kind: Kind
-    fingerprint: bytes | None
+    fingerprint: bytes
     outcome: Outcome
-    target_id: uuid.UUID | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,14 +412,17 @@ class Entry:
 class LotView:
     """A lot as it is shown."""
 
-    lot_id: uuid.UUID
+    lot_id: str
+    number: int
     amount: int
     remaining: int
     held: int
     expired: int
     priority: int
-    effective_at: datetime
+    is_promotional: bool
+    effective_at: datetime | None
     expires_at: datetime | None
+    shown_at: datetime
     origin: Cause
 
 
@@ -261,36 +437,39 @@ class Balance:
     lifetime_earned: int = 0
     lifetime_spent: int = 0
     lifetime_expired: int = 0
+    lifetime_adjusted: int = 0
+    lifetime_clawed_back: int = 0
+    debt: int = 0
     next_expires_at: datetime | None = None
     next_expiry_amount: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class EntryPosted:
-    """Published: value came into a wallet or left it."""
-
-    owner: Owner
-    row: Row
+def lot_id(wallet_id: int, number: int) -> str:
+    """Names a lot to callers."""
+    return f"{wallet_id}.{number}"
 
 
-@dataclass(frozen=True, slots=True)
-class HoldChanged:
-    """Published: a hold was placed or has ended."""
-
-    owner: Owner
-    hold: Hold
-    state: HoldState
+def taken_parts(taking: Taking) -> tuple[Part, ...]:
+    """Lists what an operation took, lot by lot, in order."""
+    return tuple(
+        Part(lot_id(taking.wallet_id, part.lot_number), part.taken, part.lot_expires_at) for part in taking.parts
+    )
 
 
-Event = EntryPosted | HoldChanged
-
-
-def fingerprint(operation: Operation) -> bytes:
-    """Hashes the content of an operation; the kind is its first field."""
-    return requests.fingerprint({"kind": operation.kind.value, **operation.fields})
-
-
-def burn_order(lot: Lot) -> tuple[int, bool, datetime, datetime, uuid.UUID]:
-    """Sorts lots as they are spent: priority, earliest expiry (never last), earliest effect, id."""
+def burn_order(lot: Lot) -> tuple[int, bool, datetime, bool, datetime, int]:
+    """Sorts live lots as they are spent (`BURN_ORDER_VERSION`)."""
+    assert lot.effective_at is not None, "A live lot has taken effect."
     never = lot.expires_at is None
-    return lot.priority, never, lot.expires_at or lot.effective_at, lot.effective_at, lot.lot_id
+    return (
+        lot.priority,
+        never,
+        lot.expires_at or lot.effective_at,
+        not lot.is_promotional,
+        lot.effective_at,
+        lot.number,
+    )
+
+
+def fingerprint(kind: Kind, content: dict[str, Any]) -> bytes:
+    """Hashes the content of an operation; the kind is its first field."""
+    return requests.fingerprint({"kind": kind.value, **content})

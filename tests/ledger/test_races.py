@@ -7,6 +7,7 @@ from datetime import timedelta
 from plaudit.ledger.v1 import ledger_pb2
 
 from services.kernel import clock
+from services.ledger.operations import booking
 from tests.conftest import START
 from tests.ledger.test_server import YEAR, assert_sound
 from tests.support.accounts import Account
@@ -99,7 +100,7 @@ async def test_expiry_raced_with_spends_is_exact(ledger: LedgerHarness, time: cl
         if number == CALLERS // 2:
             time.value = end
         if number % 8 == 0:
-            await ledger.ledger.book_due()
+            await booking.book_due(ledger.ledger)
         [result] = await ledger.post(hold(f"h{number}", "m0", 7))
         return result
 
@@ -108,7 +109,7 @@ async def test_expiry_raced_with_spends_is_exact(ledger: LedgerHarness, time: cl
     for posting in held:
         is_late = posting.post_time.ToDatetime(START.tzinfo) >= end
         assert not (is_late and any(part.HasField("expire_time") for part in posting.allocations))
-    await ledger.ledger.book_due()
+    await booking.book_due(ledger.ledger)
     balance = await ledger.balance("m0")
     taken = sum(posting.amount for posting in held)
     lost = sum(part.amount for posting in held for part in posting.allocations if part.HasField("expire_time"))

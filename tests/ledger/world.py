@@ -10,6 +10,7 @@ from plaudit.ledger.v1 import events_pb2, ledger_pb2, ledger_service_pb2
 from services.kernel import clock, times
 from services.ledger import checks
 from services.ledger import events as ledger_events
+from services.ledger.operations import booking
 from tests.support import ledger as build
 from tests.support.harness import LEDGER_SCOPES, LedgerHarness, credential
 from tests.support.oracle import Answer, Ask, Oracle, Owner, Standing
@@ -68,7 +69,7 @@ class World:
 
     async def sweep(self) -> None:
         """Books what is over."""
-        await self.ledger.ledger.book_due()
+        await booking.book_due(self.ledger.ledger)
 
     async def assert_sound(self) -> None:
         """Sweeps, compares everything with everything, and lets the ledger check itself."""

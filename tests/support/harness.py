@@ -11,9 +11,8 @@ from plaudit.feed.v1 import feed_service_pb2_grpc
 from plaudit.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
 
 from services.kernel import clock, db, rpc, times, tokens
-from services.ledger import events as ledger_events
 from services.ledger import server as ledger_server
-from services.ledger.operations import Ledger
+from services.ledger.operations.posting import Ledger
 
 PRIVATE_KEY = secrets.token_bytes(32)
 MINTER = tokens.Minter(PRIVATE_KEY)
@@ -70,7 +69,7 @@ class LedgerHarness:
 async def run_ledger(dsn: str, time: clock.Clock) -> AsyncIterator[LedgerHarness]:
     """Runs a ledger over a database until the block ends."""
     pool = await db.create_pool(dsn, service="ledger")
-    ledger = Ledger(pool, time, ledger_events.encode)
+    ledger = Ledger(pool, time)
     server = ledger_server.build_server(ledger, rpc.token_authenticator(VERIFIER))
     await server.start("127.0.0.1:0")
     address = f"127.0.0.1:{server.port}"

@@ -231,7 +231,7 @@ class Oracle:
         if hold is None:
             return refusal
         hold.released = now
-        return Answer(posted=now, amount=hold.ask.amount, parts=_named(hold.parts))
+        return Answer(posted=now, amount=hold.ask.amount, parts=_named(hold.parts[::-1]))
 
     def _reverse(self, ask: Ask, now: datetime) -> Answer:
         hold = self.captures.get(ask.target)
@@ -242,7 +242,7 @@ class Oracle:
         if self.total(hold.ask.owner, now) + hold.ask.amount > LIMIT:
             return Answer("BALANCE_LIMIT", (("limit", str(LIMIT)),))
         hold.reversed = now
-        return Answer(posted=now, amount=hold.ask.amount, parts=_named(hold.parts))
+        return Answer(posted=now, amount=hold.ask.amount, parts=_named(hold.parts[::-1]))
 
     def _active(self, ask: Ask, now: datetime) -> tuple[_Hold | None, Answer]:
         hold = self.holds.get(ask.target)

@@ -1,117 +1,227 @@
 -- create_wallets --
 -- Makes the wallets that do not exist yet, in the order of their owners.
-INSERT INTO wallets (program_id, wallet_id, member_id, asset)
-SELECT $1, wallet_id, member_id, asset
-FROM unnest($2::uuid[], $3::text[], $4::text[]) AS wallet (wallet_id, member_id, asset)
+INSERT INTO wallets (program_id, member_id, asset)
+SELECT $1, member_id, asset
+FROM unnest($2::text[], $3::text[]) AS wallet (member_id, asset)
 ORDER BY member_id, asset
 ON CONFLICT (program_id, member_id, asset) DO NOTHING;
 
--- lock_wallets --
--- Locks wallets by their owners, in the order of their ids, and reads them.
-SELECT wallet_id, member_id, asset, sequence, balance
+-- find_wallets --
+-- Tells the wallets of some owners.
+SELECT wallet_id, member_id, asset
 FROM wallets
-WHERE program_id = $1 AND (member_id, asset) IN (SELECT * FROM unnest($2::text[], $3::text[]))
+WHERE program_id = $1 AND (member_id, asset) IN (SELECT * FROM unnest($2::text[], $3::text[]));
+
+-- lock_wallets --
+-- Locks wallets in the order of their ids, and reads them.
+SELECT
+    wallet_id, member_id, asset, sequence, balance, earned, spent, expired, clawed_back, adjusted, debt, remainder,
+    has_rolling
+FROM wallets
+WHERE program_id = $1 AND wallet_id = ANY($2::bigint[])
 ORDER BY wallet_id
 FOR UPDATE;
 
--- find_outcomes --
--- Reads the outcomes that stand already for some request ids.
+-- find_targets --
+-- Finds what operations are about: the earns, holds, captures and spends of some request ids, and whose they are.
 SELECT
-    request_id, kind, fingerprint, wallet_id, amount, held_amount, target_id, posted_at, expires_at, refusal
-FROM journal
-WHERE program_id = $1 AND request_id = ANY($2::uuid[]) AND leg = 0;
+    outcome.request_id, outcome.kind, outcome.wallet_id, outcome.sequence AS number,
+    CASE outcome.kind WHEN 'CAPTURE' THEN outcome.target_id WHEN 'HOLD' THEN outcome.request_id END AS hold_id,
+    outcome.budget_id
+FROM journal AS outcome
+WHERE outcome.program_id = $1 AND outcome.request_id = ANY($2::uuid[]) AND outcome.leg = 0
+    AND outcome.refusal IS NULL AND outcome.kind IN ('EARN', 'HOLD', 'CAPTURE', 'SPEND');
 
--- find_hold_owners --
--- Tells whose wallets some holds are in, by the id of the hold or of its capture.
-SELECT hold.hold_id, hold.capture_id, wallet.member_id, wallet.asset
-FROM holds AS hold
-INNER JOIN wallets AS wallet ON wallet.program_id = hold.program_id AND wallet.wallet_id = hold.wallet_id
-WHERE hold.program_id = $1 AND (hold.hold_id = ANY($2::uuid[]) OR hold.capture_id = ANY($2::uuid[]));
+-- find_outcomes --
+-- Tells the time, and reads the outcomes that stand already for some request ids; one row without any where none does.
+SELECT
+    time.now, outcome.request_id, outcome.kind, outcome.fingerprint, outcome.wallet_id, outcome.amount,
+    outcome.held_amount, outcome.target_id, outcome.posted_at, outcome.expires_at, outcome.burn_order_version,
+    outcome.refusal, outcome.detail
+FROM (SELECT clock_timestamp() AS now) AS time
+LEFT JOIN journal AS outcome
+    ON outcome.program_id = $1 AND outcome.request_id = ANY($2::uuid[]) AND outcome.leg = 0;
+
+-- read_parts --
+-- Reads what some operations took from lots or gave back to them, in order.
+SELECT operation_id, root_id, wallet_id, lot_number, amount, lot_expires_at
+FROM allocations
+WHERE program_id = $1 AND wallet_id = ANY($2::bigint[]) AND operation_id = ANY($3::uuid[])
+ORDER BY operation_id, place;
+
+-- read_takings --
+-- Reads all that some operations took and what came back, in order.
+SELECT root_id, wallet_id, kind, lot_number, amount, lot_expires_at
+FROM allocations
+WHERE program_id = $1 AND wallet_id = ANY($2::bigint[]) AND root_id = ANY($3::uuid[])
+ORDER BY root_id, place;
 
 -- read_holds --
 -- Reads the holds that were named, and those of some wallets whose time is over and yet to be booked.
-SELECT hold_id, wallet_id, amount, state, placed_at, expires_at, ended_at, capture_id, reversed_at, cause_redemption_id
+SELECT
+    hold_id, wallet_id, amount, captured, state, placed_at, expires_at, ended_at, capture_id, cause_redemption_id,
+    request_name
 FROM holds
 WHERE program_id = $1 AND (
     hold_id = ANY($2::uuid[])
-    OR (wallet_id = ANY($3::uuid[]) AND state = 'ACTIVE' AND expires_at <= $4)
+    OR (wallet_id = ANY($3::bigint[]) AND state = 'ACTIVE' AND expires_at <= $4)
 );
 
--- read_allocations --
--- Reads what some holds took from which lots, in the order in which they did, and what came back.
-SELECT hold_id, operation_id, lot_id, amount
-FROM allocations
-WHERE program_id = $1 AND hold_id = ANY($2::uuid[])
-ORDER BY hold_id, place;
-
 -- read_lots --
--- Reads the lots of some wallets that have something left, and those that were named.
-SELECT wallet_id, lot_id, amount, remaining, expired, priority, occurred_at, effective_at, expires_at
+-- Reads lots: all of some wallets, the open ones of others, those of others that are over, and those that were named.
+SELECT
+    wallet_id, number, amount, remaining, effective_at, expires_at, occurred_at, clawed_back, priority,
+    is_promotional, is_open, expiry_policy, origin
 FROM lots
-WHERE program_id = $1 AND wallet_id = ANY($2::uuid[]) AND (remaining > 0 OR lot_id = ANY($3::uuid[]));
+WHERE program_id = $1 AND wallet_id = ANY($2::bigint[])
+UNION ALL
+SELECT
+    wallet_id, number, amount, remaining, effective_at, expires_at, occurred_at, clawed_back, priority,
+    is_promotional, is_open, expiry_policy, origin
+FROM lots
+WHERE program_id = $1 AND wallet_id = ANY($3::bigint[]) AND is_open
+UNION ALL
+SELECT
+    wallet_id, number, amount, remaining, effective_at, expires_at, occurred_at, clawed_back, priority,
+    is_promotional, is_open, expiry_policy, origin
+FROM lots
+WHERE program_id = $1 AND wallet_id = ANY($4::bigint[]) AND is_open AND expires_at <= $5
+UNION ALL
+SELECT
+    lots.wallet_id, lots.number, lots.amount, lots.remaining, lots.effective_at, lots.expires_at, lots.occurred_at,
+    lots.clawed_back, lots.priority, lots.is_promotional, lots.is_open, lots.expiry_policy, lots.origin
+FROM unnest($6::bigint[], $7::bigint[]) AS named (wallet_id, number)
+INNER JOIN lots ON lots.program_id = $1 AND lots.wallet_id = named.wallet_id AND lots.number = named.number;
+
+-- read_burnable_lots --
+-- Reads of some wallets the lots that are spent first, as many as come to the amount that is needed of each.
+SELECT
+    lot.wallet_id, lot.number, lot.amount, lot.remaining, lot.effective_at, lot.expires_at, lot.occurred_at,
+    lot.clawed_back, lot.priority, lot.is_promotional, lot.is_open, lot.expiry_policy, lot.origin
+FROM unnest($2::bigint[], $3::bigint[]) AS asked (wallet_id, needed)
+CROSS JOIN LATERAL (
+    SELECT
+        lots.*,
+        sum(lots.remaining) OVER (
+            ORDER BY
+                lots.priority, lots.expires_at NULLS LAST, lots.is_promotional DESC, lots.effective_at, lots.number
+            ROWS UNBOUNDED PRECEDING
+        ) - lots.remaining AS before
+    FROM lots
+    WHERE lots.program_id = $1 AND lots.wallet_id = asked.wallet_id AND lots.is_open
+        AND lots.effective_at <= $4 AND (lots.expires_at IS NULL OR lots.expires_at > $4)
+) AS lot
+WHERE lot.before < asked.needed;
+
+-- lock_budgets --
+-- Locks shards of budgets in order, one of each or all (a pick below 0), and reads them.
+SELECT
+    budget.budget_id, budget.asset, shard.shard, shard.remaining, shard.held, shard.given, shard.is_closed,
+    asked.pick < 0 OR budget.shard_count = 1 AS is_whole
+FROM unnest($2::text[], $3::smallint[]) AS asked (budget_id, pick)
+INNER JOIN budgets AS budget ON budget.program_id = $1 AND budget.budget_id = asked.budget_id
+INNER JOIN budget_shards AS shard ON shard.program_id = $1 AND shard.budget_id = asked.budget_id
+WHERE asked.pick < 0 OR shard.shard = asked.pick % budget.shard_count
+ORDER BY shard.budget_id, shard.shard
+FOR UPDATE OF shard;
+
+-- update_budgets --
+-- Writes how shards of budgets stand now.
+UPDATE budget_shards
+SET remaining = shard.remaining, held = shard.held, given = shard.given, is_closed = shard.is_closed
+FROM unnest($2::text[], $3::smallint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::boolean[])
+    AS shard (budget_id, shard, remaining, held, given, is_closed)
+WHERE budget_shards.program_id = $1 AND budget_shards.budget_id = shard.budget_id
+    AND budget_shards.shard = shard.shard;
+
+-- read_rates --
+-- Reads the rates in force between some assets.
+SELECT DISTINCT ON (from_asset, to_asset) from_asset, to_asset, version, numerator, denominator, set_at
+FROM exchange_rates
+WHERE program_id = $1 AND (from_asset, to_asset) IN (SELECT * FROM unnest($2::text[], $3::text[]))
+ORDER BY from_asset, to_asset, version DESC;
 
 -- update_lots --
--- Writes what is left of lots that were touched.
+-- Writes how lots stand that were changed.
 UPDATE lots
-SET remaining = lot.remaining, expired = lot.expired
-FROM unnest($2::uuid[], $3::uuid[], $4::bigint[], $5::bigint[]) AS lot (wallet_id, lot_id, remaining, expired)
-WHERE lots.program_id = $1 AND lots.wallet_id = lot.wallet_id AND lots.lot_id = lot.lot_id;
-
--- insert_holds --
--- Writes new holds.
-INSERT INTO holds (
-    program_id, hold_id, wallet_id, amount, state, placed_at, expires_at, ended_at, capture_id, reversed_at,
-    cause_redemption_id
-)
-SELECT $1, hold.*
+SET
+    remaining = lot.remaining, effective_at = lot.effective_at, expires_at = lot.expires_at,
+    occurred_at = lot.occurred_at, clawed_back = lot.clawed_back, is_open = lot.is_open
 FROM unnest(
-    $2::uuid[], $3::uuid[], $4::bigint[], $5::text[], $6::timestamptz[], $7::timestamptz[], $8::timestamptz[],
-    $9::uuid[], $10::timestamptz[], $11::text[]
-) AS hold;
+    $2::bigint[], $3::bigint[], $4::bigint[], $5::timestamptz[], $6::timestamptz[], $7::timestamptz[], $8::bigint[],
+    $9::boolean[]
+) AS lot (wallet_id, number, remaining, effective_at, expires_at, occurred_at, clawed_back, is_open)
+WHERE lots.program_id = $1 AND lots.wallet_id = lot.wallet_id AND lots.number = lot.number;
 
 -- update_holds --
 -- Writes how holds stand now.
 UPDATE holds
-SET state = hold.state, ended_at = hold.ended_at, capture_id = hold.capture_id, reversed_at = hold.reversed_at
-FROM unnest($2::uuid[], $3::text[], $4::timestamptz[], $5::uuid[], $6::timestamptz[])
-    AS hold (hold_id, state, ended_at, capture_id, reversed_at)
+SET state = hold.state, ended_at = hold.ended_at, capture_id = hold.capture_id, captured = hold.captured
+FROM unnest($2::uuid[], $3::text[], $4::timestamptz[], $5::uuid[], $6::bigint[])
+    AS hold (hold_id, state, ended_at, capture_id, captured)
 WHERE holds.program_id = $1 AND holds.hold_id = hold.hold_id;
 
 -- update_wallets --
--- Writes the new balances of wallets.
+-- Writes how wallets stand now.
 UPDATE wallets
-SET sequence = wallet.sequence, balance = wallet.balance
-FROM unnest($2::uuid[], $3::bigint[], $4::bigint[]) AS wallet (wallet_id, sequence, balance)
+SET
+    sequence = wallet.sequence, balance = wallet.balance, earned = wallet.earned, spent = wallet.spent,
+    expired = wallet.expired, clawed_back = wallet.clawed_back, adjusted = wallet.adjusted, debt = wallet.debt,
+    remainder = wallet.remainder, has_rolling = wallet.has_rolling
+FROM unnest(
+    $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
+    $10::bigint[], $11::smallint[], $12::boolean[]
+) AS wallet (
+    wallet_id, sequence, balance, earned, spent, expired, clawed_back, adjusted, debt, remainder, has_rolling
+)
 WHERE wallets.program_id = $1 AND wallets.wallet_id = wallet.wallet_id;
 
 -- read_balances --
 -- Tells how members stand at an instant: what lots were earned, less what was taken from them by then; a hold whose
 -- time was over by then took nothing, whether that is booked or not.
 WITH wallet AS (
-    SELECT wallet_id, member_id, asset FROM wallets WHERE program_id = $1 AND member_id = ANY($2::text[])
+    SELECT wallet_id, member_id, asset, debt, clawed_back
+    FROM wallets
+    WHERE program_id = $1 AND member_id = ANY($2::text[])
 ), hold AS (
-    SELECT hold_id, wallet_id, amount, state, placed_at, expires_at, ended_at, reversed_at
+    SELECT
+        hold_id,
+        state = 'ACTIVE' AND expires_at <= $3 AS is_over,
+        state = 'CAPTURED' AND ended_at <= $3 AS is_spent
     FROM holds
     WHERE program_id = $1 AND wallet_id IN (SELECT wallet_id FROM wallet)
-), taken AS (
-    SELECT allocation.wallet_id, allocation.lot_id, sum(allocation.amount) AS amount
+), allocation AS (
+    SELECT
+        allocation.wallet_id, allocation.lot_number, allocation.amount,
+        CASE WHEN hold.is_spent THEN 'SPEND' ELSE allocation.kind END AS kind
     FROM allocations AS allocation
-    INNER JOIN hold ON hold.hold_id = allocation.hold_id
+    LEFT JOIN hold ON hold.hold_id = allocation.root_id
     WHERE allocation.program_id = $1
         AND allocation.wallet_id IN (SELECT wallet_id FROM wallet)
         AND allocation.allocated_at <= $3
-        AND NOT (hold.state = 'ACTIVE' AND hold.expires_at <= $3)
-    GROUP BY allocation.wallet_id, allocation.lot_id
+        AND hold.is_over IS DISTINCT FROM true
+), taken AS (
+    SELECT wallet_id, lot_number, sum(amount) AS amount FROM allocation GROUP BY wallet_id, lot_number
+), taken_sums AS (
+    SELECT
+        wallet_id,
+        sum(amount) FILTER (WHERE kind = 'HOLD') AS held,
+        sum(amount) FILTER (WHERE kind = 'SPEND') AS spent,
+        sum(amount) FILTER (WHERE kind IN ('CLAW_BACK', 'REPAYMENT')) AS clawed_back,
+        sum(amount) FILTER (WHERE kind IN ('ADJUST', 'EXCHANGE')) AS adjusted
+    FROM allocation
+    GROUP BY wallet_id
 ), lot AS (
     SELECT
         lots.wallet_id,
         lots.amount,
+        lots.origin,
         lots.amount - coalesce(taken.amount, 0) AS rest,
         lots.expires_at,
-        lots.effective_at > $3 AS is_pending,
+        lots.effective_at IS NULL OR lots.effective_at > $3 AS is_pending,
         lots.effective_at <= $3 AND (lots.expires_at IS NULL OR lots.expires_at > $3) AS is_live
     FROM lots
-    LEFT JOIN taken ON taken.wallet_id = lots.wallet_id AND taken.lot_id = lots.lot_id
+    LEFT JOIN taken ON taken.wallet_id = lots.wallet_id AND taken.lot_number = lots.number
     WHERE lots.program_id = $1
         AND lots.wallet_id IN (SELECT wallet_id FROM wallet)
         -- A lot that can be spent counts, also where its fact is said to occur later (L6).
@@ -120,36 +230,43 @@ WITH wallet AS (
     SELECT
         wallet_id,
         sum(rest) FILTER (WHERE is_live) AS available,
-        sum(amount) FILTER (WHERE is_pending) AS pending,
-        sum(amount) FILTER (WHERE NOT is_pending) AS lifetime_earned,
-        sum(rest) FILTER (WHERE NOT is_pending AND NOT is_live) AS lifetime_expired,
+        sum(rest) FILTER (WHERE is_pending) AS pending,
+        sum(amount) FILTER (WHERE NOT is_pending AND origin IS NULL) AS earned,
+        sum(amount) FILTER (WHERE NOT is_pending AND origin IN ('ADJUST', 'EXCHANGE')) AS adjusted,
+        sum(rest) FILTER (WHERE NOT is_pending AND NOT is_live) AS expired,
         min(expires_at) FILTER (WHERE is_live AND rest > 0) AS next_expires_at
     FROM lot
     GROUP BY wallet_id
-), hold_sums AS (
+), owed AS (
     SELECT
-        wallet_id,
-        sum(amount) FILTER (WHERE placed_at <= $3 AND coalesce(ended_at, expires_at) > $3) AS held,
-        sum(amount) FILTER (
-            WHERE state = 'CAPTURED' AND ended_at <= $3 AND (reversed_at IS NULL OR reversed_at > $3)
-        ) AS lifetime_spent
-    FROM hold
-    GROUP BY wallet_id
+        wallet.wallet_id,
+        wallet.debt - coalesce((
+            SELECT sum(later.debt_amount)
+            FROM journal AS later
+            WHERE later.program_id = $1 AND later.wallet_id = wallet.wallet_id AND later.posted_at > $3
+        ), 0) AS amount
+    FROM wallet
+    -- Who owes nothing and had nothing taken back has never owed anything.
+    WHERE wallet.debt > 0 OR wallet.clawed_back > 0
 )
 SELECT
     wallet.member_id,
     wallet.asset,
-    coalesce(lot_sums.available, 0)::bigint AS available,
-    coalesce(hold_sums.held, 0)::bigint AS held,
+    greatest(coalesce(lot_sums.available, 0) - coalesce(owed.amount, 0), 0)::bigint AS available,
+    coalesce(taken_sums.held, 0)::bigint AS held,
     coalesce(lot_sums.pending, 0)::bigint AS pending,
-    coalesce(lot_sums.lifetime_earned, 0)::bigint AS lifetime_earned,
-    coalesce(hold_sums.lifetime_spent, 0)::bigint AS lifetime_spent,
-    coalesce(lot_sums.lifetime_expired, 0)::bigint AS lifetime_expired,
+    coalesce(lot_sums.earned, 0)::bigint AS lifetime_earned,
+    coalesce(taken_sums.spent, 0)::bigint AS lifetime_spent,
+    coalesce(lot_sums.expired, 0)::bigint AS lifetime_expired,
+    (coalesce(lot_sums.adjusted, 0) - coalesce(taken_sums.adjusted, 0))::bigint AS lifetime_adjusted,
+    coalesce(taken_sums.clawed_back, 0)::bigint AS lifetime_clawed_back,
+    coalesce(owed.amount, 0)::bigint AS debt,
     lot_sums.next_expires_at,
     coalesce(next.amount, 0)::bigint AS next_expiry_amount
 FROM wallet
 LEFT JOIN lot_sums ON lot_sums.wallet_id = wallet.wallet_id
-LEFT JOIN hold_sums ON hold_sums.wallet_id = wallet.wallet_id
+LEFT JOIN taken_sums ON taken_sums.wallet_id = wallet.wallet_id
+LEFT JOIN owed ON owed.wallet_id = wallet.wallet_id
 LEFT JOIN (
     SELECT wallet_id, expires_at, sum(rest) AS amount FROM lot WHERE is_live GROUP BY wallet_id, expires_at
 ) AS next ON next.wallet_id = wallet.wallet_id AND next.expires_at = lot_sums.next_expires_at
@@ -162,7 +279,7 @@ SELECT
     EXISTS (
         SELECT 1 FROM lots
         WHERE lots.program_id = $1 AND lots.wallet_id = wallet.wallet_id
-            AND lots.remaining > 0 AND lots.expires_at <= $4
+            AND lots.is_open AND lots.effective_at IS NOT NULL AND lots.expires_at <= $4
     ) OR EXISTS (
         SELECT 1 FROM holds
         WHERE holds.program_id = $1 AND holds.wallet_id = wallet.wallet_id
@@ -179,35 +296,41 @@ SELECT
     coalesce(entry.cause_event_id, origin.cause_event_id) AS cause_event_id,
     coalesce(entry.cause_rule_id, origin.cause_rule_id) AS cause_rule_id,
     coalesce(entry.cause_rule_version, origin.cause_rule_version) AS cause_rule_version,
-    entry.cause_redemption_id
+    entry.cause_redemption_id,
+    coalesce(entry.cause_campaign_id, origin.cause_campaign_id) AS cause_campaign_id
 FROM journal AS entry
 LEFT JOIN journal AS origin
-    ON origin.program_id = $1 AND entry.kind = 'EXPIRY' AND origin.request_id = entry.target_id AND origin.leg = 0
+    ON origin.program_id = $1 AND origin.wallet_id = $2 AND entry.lot_number IS NOT NULL
+        AND origin.sequence = entry.lot_number
 WHERE entry.program_id = $1 AND entry.wallet_id = $2 AND entry.sequence < $3
 ORDER BY entry.sequence DESC
 LIMIT $4;
 
 -- list_lots --
--- Lists the lots of a wallet, those that took effect last first, with what holds reserve and where they came from.
+-- Lists the lots of a wallet below a place (when it is shown to begin, and its number), the latest first, with what holds
+-- reserve and where they came from.
 SELECT
-    lot.lot_id, lot.amount, lot.remaining, lot.expired, lot.priority, lot.effective_at, lot.expires_at,
+    lot.number, lot.amount, lot.remaining, lot.is_open, lot.priority, lot.is_promotional, lot.effective_at,
+    lot.expires_at, coalesce(lot.effective_at, lot.occurred_at) AS shown_at,
     coalesce((
         SELECT sum(allocation.amount)
         FROM allocations AS allocation
-        INNER JOIN holds AS hold ON hold.program_id = $1 AND hold.hold_id = allocation.hold_id
-        WHERE allocation.program_id = $1 AND allocation.wallet_id = $2 AND allocation.lot_id = lot.lot_id
+        INNER JOIN holds AS hold ON hold.program_id = $1 AND hold.hold_id = allocation.root_id
+        WHERE allocation.program_id = $1 AND allocation.wallet_id = $2 AND allocation.lot_number = lot.number
             AND hold.state = 'ACTIVE'
     ), 0)::bigint AS held,
-    origin.cause_event_id, origin.cause_rule_id, origin.cause_rule_version, origin.cause_redemption_id
+    origin.cause_event_id, origin.cause_rule_id, origin.cause_rule_version, origin.cause_redemption_id,
+    origin.cause_campaign_id
 FROM lots AS lot
-INNER JOIN journal AS origin ON origin.program_id = $1 AND origin.request_id = lot.lot_id AND origin.leg = 0
-WHERE lot.program_id = $1 AND lot.wallet_id = $2 AND (lot.effective_at, lot.lot_id) < ($3, $4)
-ORDER BY lot.effective_at DESC, lot.lot_id DESC
+INNER JOIN journal AS origin ON origin.program_id = $1 AND origin.wallet_id = $2 AND origin.sequence = lot.number
+WHERE lot.program_id = $1 AND lot.wallet_id = $2
+    AND (coalesce(lot.effective_at, lot.occurred_at), lot.number) < ($3, $4)
+ORDER BY coalesce(lot.effective_at, lot.occurred_at) DESC, lot.number DESC
 LIMIT $5;
 
 -- list_programs_to_book --
 -- Lists the programs in which something is over and yet to be booked; reads across programs, locks nothing.
-SELECT program_id FROM lots WHERE remaining > 0 AND expires_at <= $1
+SELECT program_id FROM lots WHERE is_open AND effective_at IS NOT NULL AND expires_at <= $1
 UNION
 SELECT program_id FROM holds WHERE state = 'ACTIVE' AND expires_at <= $1
 LIMIT $2;
@@ -218,24 +341,49 @@ SELECT member_id, asset
 FROM wallets
 WHERE program_id = $1 AND wallet_id IN (
     (SELECT wallet_id FROM lots
-     WHERE program_id = $1 AND remaining > 0 AND expires_at <= $2 ORDER BY expires_at LIMIT $3)
+     WHERE program_id = $1 AND is_open AND effective_at IS NOT NULL AND expires_at <= $2 ORDER BY expires_at LIMIT $3)
     UNION
     (SELECT wallet_id FROM holds
      WHERE program_id = $1 AND state = 'ACTIVE' AND expires_at <= $2 ORDER BY expires_at LIMIT $3)
 );
 
+-- read_journal --
+-- Reads the rows of the journal between two positions that tell of one of some kinds, oldest first, with whose wallet it
+-- is and why a hold was placed.
+SELECT
+    line.partition, line.position, line.request_id, line.leg, line.kind, line.posted_at, line.occurred_at, line.expires_at,
+    line.amount, line.balance, line.held_amount, line.target_id, line.refusal IS NOT NULL AS is_refused, line.budget_id,
+    line.detail, line.cause_event_id, line.cause_rule_id, line.cause_rule_version,
+    coalesce(line.cause_redemption_id, hold.cause_redemption_id) AS cause_redemption_id, line.cause_campaign_id,
+    wallet.member_id, wallet.asset, hold.amount AS hold_amount
+FROM journal AS line
+LEFT JOIN wallets AS wallet ON wallet.program_id = $1 AND wallet.wallet_id = line.wallet_id
+LEFT JOIN holds AS hold
+    ON hold.program_id = $1 AND line.kind IN ('HOLD', 'CAPTURE', 'RELEASE', 'TIMEOUT')
+        AND hold.hold_id = coalesce(line.target_id, line.request_id)
+WHERE line.program_id = $1 AND line.partition = $2 AND line.position > $3 AND line.position <= $4
+    AND line.kind = ANY($5::text[])
+ORDER BY line.position;
+
 -- check_wallets --
--- Replays the journal: wallets whose balance, number of entries or running balances are not the sum; across programs.
+-- Replays the journal: wallets whose balance, number of entries, running balances, totals or debt are not the sum; across
+-- programs.
 WITH entry AS (
     SELECT
-        program_id, wallet_id, sequence, amount, balance,
-        sum(amount) OVER (PARTITION BY program_id, wallet_id ORDER BY sequence) AS running
+        program_id, wallet_id, sequence, amount, balance, kind, debt_amount,
+        sum(amount) OVER (PARTITION BY program_id, wallet_id ORDER BY sequence NULLS LAST) AS running
     FROM journal
-    WHERE sequence IS NOT NULL
+    WHERE wallet_id IS NOT NULL
 ), wallet_sums AS (
     SELECT
-        program_id, wallet_id, count(*) AS entries, sum(amount) AS balance, max(sequence) AS last,
-        count(*) FILTER (WHERE running <> balance) AS broken
+        program_id, wallet_id, count(sequence) AS entries, sum(amount) AS balance, max(sequence) AS last,
+        count(*) FILTER (WHERE running <> balance) AS broken,
+        coalesce(sum(amount) FILTER (WHERE kind IN ('EARN', 'CANCEL')), 0) AS earned,
+        coalesce(-sum(amount) FILTER (WHERE kind IN ('SPEND', 'REVERSE')), 0) AS spent,
+        coalesce(-sum(amount) FILTER (WHERE kind IN ('EXPIRY', 'UNEXPIRY')), 0) AS expired,
+        coalesce(-sum(amount) FILTER (WHERE kind IN ('CLAW_BACK', 'REPAYMENT')), 0) AS clawed_back,
+        coalesce(sum(amount) FILTER (WHERE kind IN ('ADJUST', 'EXCHANGE')), 0) AS adjusted,
+        coalesce(sum(debt_amount), 0) AS debt
     FROM entry
     GROUP BY program_id, wallet_id
 )
@@ -249,30 +397,36 @@ WHERE wallet.balance <> coalesce(sums.balance, 0)
     OR wallet.sequence <> coalesce(sums.entries, 0)
     OR wallet.sequence <> coalesce(sums.last, 0)
     OR coalesce(sums.broken, 0) <> 0
+    OR wallet.earned <> coalesce(sums.earned, 0)
+    OR wallet.spent <> coalesce(sums.spent, 0)
+    OR wallet.expired <> coalesce(sums.expired, 0)
+    OR wallet.clawed_back <> coalesce(sums.clawed_back, 0)
+    OR wallet.adjusted <> coalesce(sums.adjusted, 0)
+    OR wallet.debt <> coalesce(sums.debt, 0)
 LIMIT 20;
 
 -- check_lots --
--- Compares lots with their allocations: amount is remaining, expired and taken; across programs.
-SELECT lot.program_id, lot.lot_id, lot.amount, lot.remaining, lot.expired, coalesce(taken.amount, 0)::bigint AS taken
+-- Compares lots with their allocations: amount is remaining and taken; across programs.
+SELECT lot.program_id, lot.wallet_id, lot.number, lot.amount, lot.remaining, coalesce(taken.amount, 0)::bigint AS taken
 FROM lots AS lot
 LEFT JOIN (
-    SELECT program_id, wallet_id, lot_id, sum(amount) AS amount
+    SELECT program_id, wallet_id, lot_number, sum(amount) AS amount
     FROM allocations
-    GROUP BY program_id, wallet_id, lot_id
+    GROUP BY program_id, wallet_id, lot_number
 ) AS taken
-    ON taken.program_id = lot.program_id AND taken.wallet_id = lot.wallet_id AND taken.lot_id = lot.lot_id
-WHERE lot.amount <> lot.remaining + lot.expired + coalesce(taken.amount, 0)
+    ON taken.program_id = lot.program_id AND taken.wallet_id = lot.wallet_id AND taken.lot_number = lot.number
+WHERE lot.amount <> lot.remaining + coalesce(taken.amount, 0)
 LIMIT 20;
 
 -- check_wallet_lots --
--- Compares wallets with their lots and holds: the balance is what lots have left and active holds reserve; across
+-- Compares wallets with their lots and holds: the balance is what open lots have left and active holds reserve; across
 -- programs.
 SELECT
     wallet.program_id, wallet.wallet_id, wallet.balance,
     coalesce(lot_sums.remaining, 0)::bigint AS remaining, coalesce(hold_sums.held, 0)::bigint AS held
 FROM wallets AS wallet
 LEFT JOIN (
-    SELECT program_id, wallet_id, sum(remaining) AS remaining FROM lots GROUP BY program_id, wallet_id
+    SELECT program_id, wallet_id, sum(remaining) AS remaining FROM lots WHERE is_open GROUP BY program_id, wallet_id
 ) AS lot_sums ON lot_sums.program_id = wallet.program_id AND lot_sums.wallet_id = wallet.wallet_id
 LEFT JOIN (
     SELECT program_id, wallet_id, sum(amount) AS held FROM holds WHERE state = 'ACTIVE' GROUP BY program_id, wallet_id
@@ -280,24 +434,85 @@ LEFT JOIN (
 WHERE wallet.balance <> coalesce(lot_sums.remaining, 0) + coalesce(hold_sums.held, 0)
 LIMIT 20;
 
--- check_holds --
--- Compares holds with their allocations: what they took is their amount while they hold or were spent, else nothing;
--- across programs.
-SELECT hold.program_id, hold.hold_id, hold.state, hold.amount, coalesce(sum(allocation.amount), 0)::bigint AS taken
-FROM holds AS hold
-LEFT JOIN allocations AS allocation
-    ON allocation.program_id = hold.program_id AND allocation.hold_id = hold.hold_id
-GROUP BY hold.program_id, hold.hold_id, hold.state, hold.amount, hold.reversed_at
-HAVING coalesce(sum(allocation.amount), 0) <> CASE
-    WHEN hold.state = 'ACTIVE' OR (hold.state = 'CAPTURED' AND hold.reversed_at IS NULL) THEN hold.amount
-    ELSE 0
-END
+-- check_takings --
+-- Compares what operations took from lots with what the journal says that they took, less what was given back; across
+-- programs.
+WITH taken AS (
+    SELECT program_id, root_id, kind, sum(amount) AS amount FROM allocations GROUP BY program_id, root_id, kind
+), reversed AS (
+    SELECT program_id, target_id, sum(amount) AS amount
+    FROM journal
+    WHERE kind = 'REVERSE' AND amount <> 0
+    GROUP BY program_id, target_id
+), expected AS (
+    SELECT
+        hold.program_id, hold.hold_id AS root_id,
+        CASE hold.state
+            WHEN 'ACTIVE' THEN hold.amount
+            WHEN 'CAPTURED' THEN hold.captured - coalesce(reversed.amount, 0)
+            ELSE 0
+        END AS amount
+    FROM holds AS hold
+    LEFT JOIN reversed ON reversed.program_id = hold.program_id AND reversed.target_id = hold.capture_id
+    UNION ALL
+    SELECT spend.program_id, spend.request_id, -spend.amount - coalesce(reversed.amount, 0)
+    FROM journal AS spend
+    LEFT JOIN reversed ON reversed.program_id = spend.program_id AND reversed.target_id = spend.request_id
+    WHERE spend.leg = 0 AND spend.amount < 0 AND spend.kind IN ('SPEND', 'ADJUST', 'EXCHANGE', 'CLAW_BACK', 'CANCEL')
+)
+SELECT
+    coalesce(expected.program_id, taken.program_id) AS program_id,
+    coalesce(expected.root_id, taken.root_id) AS root_id,
+    coalesce(expected.amount, 0)::bigint AS expected, coalesce(taken.amount, 0)::bigint AS taken
+FROM expected
+FULL JOIN (SELECT * FROM taken WHERE kind NOT IN ('REPAYMENT', 'UNEXPIRY')) AS taken
+    ON taken.program_id = expected.program_id AND taken.root_id = expected.root_id
+WHERE coalesce(expected.amount, 0) <> coalesce(taken.amount, 0)
 LIMIT 20;
+
+-- check_budgets --
+-- Compares budgets with the journal: what they have left is what was put in less what came out; across programs.
+SELECT shards.program_id, shards.budget_id, shards.remaining::bigint, coalesce(moved.amount, 0)::bigint AS expected
+FROM (
+    SELECT program_id, budget_id, sum(remaining) AS remaining FROM budget_shards GROUP BY program_id, budget_id
+) AS shards
+LEFT JOIN (
+    SELECT program_id, budget_id, sum(budget_amount) AS amount
+    FROM journal
+    WHERE budget_amount IS NOT NULL
+    GROUP BY program_id, budget_id
+) AS moved ON moved.program_id = shards.program_id AND moved.budget_id = shards.budget_id
+WHERE shards.remaining <> coalesce(moved.amount, 0)
+LIMIT 20;
+
+-- check_cashbacks --
+-- Compares what cashbacks gave and carry with what they are shares of; across programs.
+SELECT wallet.program_id, wallet.wallet_id, wallet.remainder, exact.parts::bigint AS parts
+FROM (
+    SELECT
+        program_id, wallet_id,
+        sum((detail ->> 'base')::bigint * (detail ->> 'basis_points')::bigint - amount * 10000) AS parts
+    FROM journal
+    WHERE kind = 'EARN' AND refusal IS NULL AND detail ? 'base'
+    GROUP BY program_id, wallet_id
+) AS exact
+INNER JOIN wallets AS wallet ON wallet.program_id = exact.program_id AND wallet.wallet_id = exact.wallet_id
+WHERE wallet.remainder <> exact.parts
+LIMIT 20;
+
+-- check_positions --
+-- Compares each head with the positions of the journal: no gap, none beyond; across programs.
+SELECT
+    head.program_id, head.partition, head.position,
+    count(line.position) AS count, coalesce(max(line.position), 0) AS last
+FROM feed_heads AS head
+LEFT JOIN journal AS line ON line.program_id = head.program_id AND line.partition = head.partition
+GROUP BY head.program_id, head.partition, head.position;
 
 -- check_unbooked --
 -- Counts lots and holds that have been over for more than an hour and are not booked; across programs.
 SELECT 'lots' AS subject, count(*) AS count
-FROM lots WHERE remaining > 0 AND expires_at <= $1::timestamptz - interval '1 hour'
+FROM lots WHERE is_open AND effective_at IS NOT NULL AND expires_at <= $1::timestamptz - interval '1 hour'
 UNION ALL
 SELECT 'holds', count(*)
 FROM holds WHERE state = 'ACTIVE' AND expires_at <= $1::timestamptz - interval '1 hour';
@@ -308,6 +523,7 @@ SELECT
     (SELECT count(*) FROM wallets) AS wallets,
     (SELECT count(*) FROM lots) AS lots,
     (SELECT count(*) FROM holds) AS holds,
+    (SELECT count(*) FROM budgets) AS budgets,
     (SELECT count(*) FROM journal WHERE sequence IS NOT NULL) AS entries;
 
 -- measure_due --
@@ -316,7 +532,7 @@ SELECT
     count(*) AS count,
     coalesce(floor(extract(EPOCH FROM clock_timestamp() - min(expires_at))), 0)::bigint AS oldest_age_s
 FROM (
-    SELECT expires_at FROM lots WHERE remaining > 0 AND expires_at <= clock_timestamp()
+    SELECT expires_at FROM lots WHERE is_open AND effective_at IS NOT NULL AND expires_at <= clock_timestamp()
     UNION ALL
     SELECT expires_at FROM holds WHERE state = 'ACTIVE' AND expires_at <= clock_timestamp()
 ) AS due;

@@ -1,102 +1,184 @@
 -- The ledger's tables. Amounts are whole smallest units. Every key begins with program_id, so that the tables can be
--- distributed by it. Replayed migrations give exactly this schema.
+-- distributed by it. Replayed migrations give exactly this schema. Columns of one width stand together where a table is
+-- large: that saves what alignment would waste.
 
 -- A member's holding of one asset. The row is the only thing that writers of one member wait for each other at.
--- The member's own id stands here and nowhere else in the ledger: the journal knows the wallet only.
+-- The member's own id stands here and nowhere else in the ledger: all other tables know the wallet only, so that a
+-- member can be forgotten.
 CREATE TABLE wallets (
     program_id text NOT NULL,
-    wallet_id uuid NOT NULL,
+    wallet_id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
     member_id text NOT NULL,
     asset text NOT NULL,
     -- The number of the newest entry: entries of a wallet count from 1 without gaps.
     sequence bigint NOT NULL DEFAULT 0,
-    -- The sum of all entries; includes what holds reserve and what has expired and is yet to be booked.
+    -- The sum of all entries; includes what holds reserve, what is pending, and what is over and yet to be booked.
     balance bigint NOT NULL DEFAULT 0,
+    -- What the balance is made of, each the sum of its entries: earned and not cancelled, spent and not given back,
+    -- booked as expired and not given back, taken back (repaid debts included), adjusted and exchanged.
+    earned bigint NOT NULL DEFAULT 0,
+    spent bigint NOT NULL DEFAULT 0,
+    expired bigint NOT NULL DEFAULT 0,
+    clawed_back bigint NOT NULL DEFAULT 0,
+    adjusted bigint NOT NULL DEFAULT 0,
+    -- What the member owes after a claw-back; next earns repay it.
+    debt bigint NOT NULL DEFAULT 0,
+    -- What cashbacks carry, in ten-thousandths of a smallest unit.
+    remainder smallint NOT NULL DEFAULT 0,
+    -- Whether some lot lives as long as the member is active.
+    has_rolling boolean NOT NULL DEFAULT false,
     CONSTRAINT wallets_key PRIMARY KEY (program_id, wallet_id),
     CONSTRAINT wallets_owner_once UNIQUE (program_id, member_id, asset),
     CONSTRAINT wallets_sequence_counts CHECK (sequence >= 0),
-    CONSTRAINT wallets_balance_in_limits CHECK (balance BETWEEN 0 AND 1000000000000000)
+    CONSTRAINT wallets_balance_in_limits CHECK (balance BETWEEN 0 AND 1000000000000000),
+    CONSTRAINT wallets_balance_explained CHECK (balance = earned - spent - expired - clawed_back + adjusted),
+    CONSTRAINT wallets_debt_in_limits CHECK (debt >= 0),
+    CONSTRAINT wallets_remainder_in_limits CHECK (remainder BETWEEN 0 AND 9999)
 ) WITH (fillfactor = 70);
 
 -- What happened, for ever: one row an outcome, and a further leg where an operation moves more than once. Append-only
--- by privilege. A row with an amount is an entry: it moves value between a wallet and an account of the program, so
--- each row sums to zero by itself. A row without one is an outcome that moved nothing: a hold, a release, a refusal.
+-- by privilege. A row with an amount is an entry: it moves value between a wallet and an account of the program, which
+-- its kind names (`entries` shows both sides), so each row sums to zero by itself. A row without one is an outcome that
+-- moved nothing in a wallet: a hold, a release, a refusal, money put into a budget.
+-- The journal is the outbox as well: position counts all rows of a partition without gaps, in the order of commits.
 CREATE TABLE journal (
-    program_id text NOT NULL,
-    -- The request id of the caller (hashed where it is no UUID), or one derived from the cause.
-    request_id uuid NOT NULL,
-    leg smallint NOT NULL,
-    kind text NOT NULL,
-    -- A hash per field of the request; null where Plaudit itself made the operation.
-    fingerprint bytea,
-    -- Null for a refusal that found no wallet.
-    wallet_id uuid,
-    -- The account of the program that the amount comes from or goes to; null where nothing moves.
-    account text,
-    -- The change of the wallet; 0 where nothing moves.
+    posted_at timestamptz NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    position bigint NOT NULL,
+    -- The change of the wallet; 0 where nothing moves in one.
     amount bigint NOT NULL,
+    -- Null for what concerns no wallet: a budget, or a refusal that found none.
+    wallet_id bigint,
     -- The number of the entry in its wallet, and the balance after it; null where nothing moves.
     sequence bigint,
     balance bigint,
+    -- The end of the new lot or hold as it was told; null where there is none or it has no end.
+    expires_at timestamptz,
     -- What was reserved or freed, where nothing moves; otherwise null.
     held_amount bigint,
-    -- The hold that is captured or freed, the capture that is reversed, the lot that expires; otherwise null.
+    -- The lot that expires, or that is given back; otherwise null.
+    lot_number bigint,
+    -- The change of what the budget has left, and of what the member owes; null where there is none.
+    budget_amount bigint,
+    debt_amount bigint,
+    -- The part of a sale's price that is allocated to what was earned, in minor units of money; null where none is.
+    allocated_value bigint,
+    -- The request id of the caller (hashed), or one derived from the cause.
+    request_id uuid NOT NULL,
+    -- The hold that is captured or freed, the spend or capture that is reversed, the earn that is confirmed, cancelled
+    -- or taken back; otherwise null.
     target_id uuid,
-    occurred_at timestamptz NOT NULL,
-    posted_at timestamptz NOT NULL,
-    -- The end of the new lot or hold; null where there is none or it has no end.
-    expires_at timestamptz,
-    -- The reason and its metadata; null where the operation happened.
-    refusal jsonb,
+    cause_rule_version integer,
+    leg smallint NOT NULL,
+    partition smallint NOT NULL,
+    -- The version of the burn order by which lots were taken; null where none were.
+    burn_order_version smallint,
+    program_id text NOT NULL,
+    kind text NOT NULL,
+    -- A digest of the request and a byte a field; null where Plaudit itself made the operation.
+    fingerprint bytea,
     -- Why it happened, as far as the caller said so.
     cause_event_id text,
     cause_rule_id text,
-    cause_rule_version integer,
     cause_redemption_id text,
+    cause_campaign_id text,
+    -- The budget that value came out of or went back to; null where there is none.
+    budget_id text,
+    -- The reason and its metadata; null where the operation happened.
+    refusal jsonb,
+    -- What else the kind of operation tells: reason and actor, rate, policy, remainder; null where there is nothing.
+    detail jsonb,
     CONSTRAINT journal_key PRIMARY KEY (program_id, request_id, leg),
     CONSTRAINT journal_wallet_order UNIQUE (program_id, wallet_id, sequence),
+    CONSTRAINT journal_position UNIQUE (program_id, partition, position),
     CONSTRAINT journal_kind_known CHECK (
-        kind IN ('EARN', 'HOLD', 'CAPTURE', 'RELEASE', 'TIMEOUT', 'REVERSE', 'EXPIRY')
+        kind IN (
+            'EARN', 'HOLD', 'CAPTURE', 'RELEASE', 'TIMEOUT', 'REVERSE', 'EXPIRY', 'SPEND', 'CONFIRM', 'CANCEL',
+            'CLAW_BACK', 'REPAYMENT', 'ADJUST', 'EXCHANGE', 'EXPIRE', 'UNEXPIRE', 'UNEXPIRY', 'FUND', 'CLOSE', 'ALERT',
+            'FORGET'
+        )
     ),
-    CONSTRAINT journal_account_known CHECK (account IN ('issuance', 'redeemed', 'breakage')),
     CONSTRAINT journal_entry_whole CHECK (
         (amount <> 0) = (sequence IS NOT NULL)
         AND (amount <> 0) = (balance IS NOT NULL)
-        AND (amount <> 0) = (account IS NOT NULL)
+        AND (amount = 0 OR wallet_id IS NOT NULL)
     ),
-    CONSTRAINT journal_refusal_moves_nothing CHECK (refusal IS NULL OR amount = 0),
+    CONSTRAINT journal_refusal_moves_nothing CHECK (
+        refusal IS NULL OR (amount = 0 AND budget_amount IS NULL AND debt_amount IS NULL)
+    ),
+    CONSTRAINT journal_budget_named CHECK (budget_amount IS NULL OR budget_id IS NOT NULL),
     CONSTRAINT journal_leg_counts CHECK (leg >= 0)
 );
 
--- One capture is reversed once.
-CREATE UNIQUE INDEX journal_reversed_once ON journal (program_id, target_id)
-WHERE kind = 'REVERSE' AND refusal IS NULL;
+-- Both sides of each movement, as an accountant reads them: of a row, the lines of one asset sum to zero.
+CREATE VIEW entries AS
+SELECT
+    journal.program_id, journal.request_id, journal.leg, journal.kind, journal.posted_at, journal.wallet_id,
+    side.account, side.amount
+FROM journal
+CROSS JOIN LATERAL (
+    VALUES
+        ('wallet', journal.amount),
+        ('debt', -coalesce(journal.debt_amount, 0)),
+        ('budget', coalesce(journal.budget_amount, 0)),
+        (
+            CASE journal.kind
+                WHEN 'EARN' THEN 'issuance'
+                WHEN 'CANCEL' THEN 'issuance'
+                WHEN 'FUND' THEN 'issuance'
+                WHEN 'CLOSE' THEN 'issuance'
+                WHEN 'SPEND' THEN 'redeemed'
+                WHEN 'REVERSE' THEN 'redeemed'
+                WHEN 'EXPIRY' THEN 'breakage'
+                WHEN 'UNEXPIRY' THEN 'breakage'
+                WHEN 'CLAW_BACK' THEN 'clawback'
+                WHEN 'REPAYMENT' THEN 'clawback'
+                WHEN 'ADJUST' THEN 'adjustment'
+                WHEN 'EXCHANGE' THEN 'exchange'
+                ELSE 'none'
+            END,
+            coalesce(journal.debt_amount, 0) - journal.amount - coalesce(journal.budget_amount, 0)
+        )
+) AS side (account, amount)
+WHERE side.amount <> 0;
 
--- A parcel of value with its own life, made by one earn. amount = remaining + expired + what allocations took.
+-- A parcel of value with its own life. Its number is that of the entry that made it.
+-- amount = remaining + what allocations took.
 CREATE TABLE lots (
-    program_id text NOT NULL,
-    wallet_id uuid NOT NULL,
-    -- The request id of the earn.
-    lot_id uuid NOT NULL,
+    wallet_id bigint NOT NULL,
+    number bigint NOT NULL,
     amount bigint NOT NULL,
-    -- Neither spent, held nor booked as expired.
+    -- Neither spent, held nor taken back; of a lot that is over, what expired.
     remaining bigint NOT NULL,
-    -- Booked as expired.
-    expired bigint NOT NULL DEFAULT 0,
-    priority smallint NOT NULL,
-    occurred_at timestamptz NOT NULL,
-    -- Spendable at t if effective_at <= t < expires_at.
-    effective_at timestamptz NOT NULL,
+    -- Spendable at t if effective_at <= t < expires_at. Null while an earn is pending, and once it was cancelled.
+    effective_at timestamptz,
     -- Null means never.
     expires_at timestamptz,
-    CONSTRAINT lots_key PRIMARY KEY (program_id, wallet_id, lot_id),
+    -- When the fact occurred; null where that is effective_at.
+    occurred_at timestamptz,
+    -- What claw-backs claimed of it, recovered or not; null where none did.
+    clawed_back bigint,
+    priority smallint NOT NULL,
+    is_promotional boolean NOT NULL,
+    -- Whether something remains that has not been booked as expired.
+    is_open boolean NOT NULL,
+    program_id text NOT NULL,
+    -- The policy that computes its end; null where the end was given.
+    expiry_policy text,
+    -- What made it: ADJUST, EXCHANGE or UNEXPIRY; null where it was earned.
+    origin text,
+    CONSTRAINT lots_key PRIMARY KEY (program_id, wallet_id, number),
     CONSTRAINT lots_amount_positive CHECK (amount > 0),
-    CONSTRAINT lots_parts_within_amount CHECK (remaining >= 0 AND expired >= 0 AND remaining + expired <= amount),
-    CONSTRAINT lots_life_not_empty CHECK (expires_at > effective_at)
-) WITH (fillfactor = 90);
+    CONSTRAINT lots_parts_within_amount CHECK (remaining BETWEEN 0 AND amount),
+    CONSTRAINT lots_clawed_back_within_amount CHECK (clawed_back BETWEEN 0 AND amount),
+    CONSTRAINT lots_open_has_rest CHECK (remaining > 0 OR NOT is_open),
+    -- Equal where it was ended in the instant in which it took effect.
+    CONSTRAINT lots_life_not_negative CHECK (expires_at >= effective_at)
+);
 
 -- What has expired and is yet to be booked.
-CREATE INDEX lots_to_expire ON lots (program_id, expires_at) WHERE remaining > 0 AND expires_at IS NOT NULL;
+CREATE INDEX lots_to_expire ON lots (program_id, expires_at)
+WHERE is_open AND expires_at IS NOT NULL AND effective_at IS NOT NULL;
 
 -- A reservation of lots: ACTIVE until it is captured, released or over. An ACTIVE hold whose expires_at has passed
 -- reserves nothing any more, whether that is booked or not.
@@ -104,8 +186,10 @@ CREATE TABLE holds (
     program_id text NOT NULL,
     -- The request id of the hold.
     hold_id uuid NOT NULL,
-    wallet_id uuid NOT NULL,
+    wallet_id bigint NOT NULL,
     amount bigint NOT NULL,
+    -- What a capture spent of it; null where there is none.
+    captured bigint,
     state text NOT NULL,
     placed_at timestamptz NOT NULL,
     expires_at timestamptz NOT NULL,
@@ -113,43 +197,104 @@ CREATE TABLE holds (
     ended_at timestamptz,
     -- The request id of the capture; null where there is none.
     capture_id uuid,
-    -- When the capture was reversed; null where it was not.
-    reversed_at timestamptz,
     cause_redemption_id text,
+    -- What the caller called it.
+    request_name text NOT NULL,
     CONSTRAINT holds_key PRIMARY KEY (program_id, hold_id),
     CONSTRAINT holds_capture_once UNIQUE (program_id, capture_id),
     CONSTRAINT holds_amount_positive CHECK (amount > 0),
+    CONSTRAINT holds_captured_within_amount CHECK (captured BETWEEN 1 AND amount),
     CONSTRAINT holds_state_known CHECK (state IN ('ACTIVE', 'CAPTURED', 'RELEASED', 'TIMED_OUT')),
     CONSTRAINT holds_end_told CHECK ((state = 'ACTIVE') = (ended_at IS NULL)),
-    CONSTRAINT holds_capture_told CHECK ((state = 'CAPTURED') = (capture_id IS NOT NULL))
+    CONSTRAINT holds_capture_told CHECK (
+        (state = 'CAPTURED') = (capture_id IS NOT NULL) AND (state = 'CAPTURED') = (captured IS NOT NULL)
+    )
 );
 
-CREATE INDEX holds_by_wallet ON holds (program_id, wallet_id);
+CREATE INDEX holds_by_wallet ON holds (program_id, wallet_id, placed_at);
 
 -- Holds that may be over and yet to be booked.
 CREATE INDEX holds_to_end ON holds (program_id, expires_at) WHERE state = 'ACTIVE';
 
--- Which lot gave how much to which hold, and what came back: the exact way there and back.
+-- Which lot gave how much to which operation, and what came back: the exact way there and back.
 CREATE TABLE allocations (
-    program_id text NOT NULL,
-    wallet_id uuid NOT NULL,
-    -- The request id of the operation that took or gave back.
-    operation_id uuid NOT NULL,
-    lot_id uuid NOT NULL,
-    hold_id uuid NOT NULL,
+    wallet_id bigint NOT NULL,
+    lot_number bigint NOT NULL,
     -- Positive: taken from the lot. Negative: given back to it.
     amount bigint NOT NULL,
     -- When it took effect.
     allocated_at timestamptz NOT NULL,
-    -- The order in which the lots were touched, from 0.
+    -- When the lot was to expire then; null means never.
+    lot_expires_at timestamptz,
+    -- The request id of the operation that took.
+    root_id uuid NOT NULL,
+    -- The request id of the operation that took or gave back.
+    operation_id uuid NOT NULL,
+    -- Counts the allocations of one root from 0: the order in which the lots were touched.
     place integer NOT NULL,
-    CONSTRAINT allocations_key PRIMARY KEY (program_id, wallet_id, operation_id, lot_id),
-    CONSTRAINT allocations_amount_not_zero CHECK (amount <> 0)
+    program_id text NOT NULL,
+    -- The kind of the root.
+    kind text NOT NULL,
+    CONSTRAINT allocations_key PRIMARY KEY (program_id, wallet_id, root_id, place),
+    CONSTRAINT allocations_amount_not_zero CHECK (amount <> 0),
+    CONSTRAINT allocations_place_counts CHECK (place >= 0),
+    CONSTRAINT allocations_kind_known CHECK (
+        kind IN ('HOLD', 'SPEND', 'ADJUST', 'CLAW_BACK', 'REPAYMENT', 'EXCHANGE', 'UNEXPIRY', 'CANCEL')
+    )
 );
 
-CREATE INDEX allocations_by_hold ON allocations (program_id, hold_id);
+-- An account that earns come out of. funded = remaining + held + given, over all its shards.
+CREATE TABLE budgets (
+    program_id text NOT NULL,
+    budget_id text NOT NULL,
+    asset text NOT NULL,
+    shard_count smallint NOT NULL,
+    -- Shares of what was put in, in per cent, at which the feed tells.
+    alert_percents smallint [] NOT NULL,
+    -- The request that made it, and its content.
+    request_id uuid NOT NULL,
+    fingerprint bytea NOT NULL,
+    created_at timestamptz NOT NULL,
+    CONSTRAINT budgets_key PRIMARY KEY (program_id, budget_id),
+    CONSTRAINT budgets_request_once UNIQUE (program_id, request_id),
+    CONSTRAINT budgets_shards_in_limits CHECK (shard_count BETWEEN 1 AND 64)
+);
 
--- The kernel's feed: heads, events, and the cursors and dead letters of followers that live in this database.
+-- A part of a budget. Writers take from one of them and lock all only where that one does not do.
+CREATE TABLE budget_shards (
+    program_id text NOT NULL,
+    budget_id text NOT NULL,
+    shard smallint NOT NULL,
+    remaining bigint NOT NULL DEFAULT 0,
+    -- What pending earns reserve, and what members earned: of one shard below zero where another one had given it.
+    held bigint NOT NULL DEFAULT 0,
+    given bigint NOT NULL DEFAULT 0,
+    is_closed boolean NOT NULL DEFAULT false,
+    CONSTRAINT budget_shards_key PRIMARY KEY (program_id, budget_id, shard),
+    CONSTRAINT budget_shards_remaining_in_limits CHECK (remaining >= 0),
+    CONSTRAINT budget_shards_closed_is_empty CHECK (NOT is_closed OR remaining = 0)
+) WITH (fillfactor = 50);
+
+-- What an exchange gives for what it takes; the newest version is in force.
+CREATE TABLE exchange_rates (
+    program_id text NOT NULL,
+    from_asset text NOT NULL,
+    to_asset text NOT NULL,
+    version integer NOT NULL,
+    -- So many smallest units of to_asset for so many of from_asset.
+    numerator bigint NOT NULL,
+    denominator bigint NOT NULL,
+    set_at timestamptz NOT NULL,
+    request_id uuid NOT NULL,
+    fingerprint bytea NOT NULL,
+    CONSTRAINT exchange_rates_key PRIMARY KEY (program_id, from_asset, to_asset, version),
+    CONSTRAINT exchange_rates_request_once UNIQUE (program_id, request_id),
+    CONSTRAINT exchange_rates_positive CHECK (numerator > 0 AND denominator > 0 AND version > 0),
+    CONSTRAINT exchange_rates_between_two CHECK (from_asset <> to_asset)
+);
+
+-- The kernel's feed: heads, and the cursors and dead letters of followers that live in this database. Its events are
+-- the journal.
 CREATE TABLE feed_heads (
     program_id text NOT NULL,
     partition integer NOT NULL,
@@ -157,18 +302,6 @@ CREATE TABLE feed_heads (
     CONSTRAINT feed_heads_key PRIMARY KEY (program_id, partition),
     CONSTRAINT feed_heads_partition_in_limits CHECK (partition BETWEEN 0 AND 63)
 ) WITH (fillfactor = 50);
-
-CREATE TABLE feed_events (
-    program_id text NOT NULL,
-    posted_at timestamptz NOT NULL,
-    partition integer NOT NULL,
-    position bigint NOT NULL,
-    event_id uuid NOT NULL,
-    member_id text NOT NULL,
-    type text NOT NULL,
-    payload bytea NOT NULL,
-    CONSTRAINT feed_events_key PRIMARY KEY (program_id, partition, position)
-);
 
 CREATE TABLE feed_cursors (
     program_id text NOT NULL,
@@ -193,8 +326,8 @@ CREATE TABLE feed_dead_letters (
     CONSTRAINT feed_dead_letters_key PRIMARY KEY (program_id, follower, partition, position)
 );
 
--- What the runtime role may do: the journal and the feed are written once and never changed.
-GRANT SELECT, INSERT ON journal, allocations, feed_events TO ledger_service;
-GRANT SELECT, INSERT, UPDATE ON wallets, lots, holds, feed_heads, feed_cursors TO ledger_service;
+-- What the runtime role may do: what was written once is never changed.
+GRANT SELECT, INSERT ON journal, allocations, budgets, exchange_rates TO ledger_service;
+GRANT SELECT, INSERT, UPDATE ON wallets, lots, holds, budget_shards, feed_heads, feed_cursors TO ledger_service;
 GRANT SELECT, INSERT, DELETE ON feed_dead_letters TO ledger_service;
-GRANT SELECT ON schema_migrations TO ledger_service;
+GRANT SELECT ON entries, schema_migrations TO ledger_service;

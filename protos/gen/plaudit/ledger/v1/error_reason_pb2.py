@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$plaudit/ledger/v1/error_reason.proto\x12\x11plaudit.ledger.v1*\x96\x02\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x45RROR_REASON_HOLD_NOT_FOUND\x10\x01\x12\x1b\n\x17\x45RROR_REASON_HOLD_ENDED\x10\x02\x12!\n\x1d\x45RROR_REASON_TARGET_NOT_FOUND\x10\x03\x12 \n\x1c\x45RROR_REASON_TARGET_REVERSED\x10\x04\x12\x1f\n\x1b\x45RROR_REASON_LOT_LIFE_EMPTY\x10\x05\x12%\n!ERROR_REASON_INSUFFICIENT_BALANCE\x10\x06\x12\x1e\n\x1a\x45RROR_REASON_BALANCE_LIMIT\x10\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$plaudit/ledger/v1/error_reason.proto\x12\x11plaudit.ledger.v1*\x89\x05\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x45RROR_REASON_HOLD_NOT_FOUND\x10\x01\x12\x1b\n\x17\x45RROR_REASON_HOLD_ENDED\x10\x02\x12\x1f\n\x1b\x45RROR_REASON_EARN_NOT_FOUND\x10\x08\x12\x1d\n\x19\x45RROR_REASON_EARN_PENDING\x10\x12\x12!\n\x1d\x45RROR_REASON_EARN_NOT_PENDING\x10\t\x12 \n\x1c\x45RROR_REASON_EARN_TAKEN_BACK\x10\n\x12!\n\x1d\x45RROR_REASON_TARGET_NOT_FOUND\x10\x03\x12 \n\x1c\x45RROR_REASON_TARGET_REVERSED\x10\x04\x12\x1f\n\x1b\x45RROR_REASON_PART_TOO_LARGE\x10\x0b\x12!\n\x1d\x45RROR_REASON_BUDGET_NOT_FOUND\x10\x0c\x12\x1e\n\x1a\x45RROR_REASON_BUDGET_CLOSED\x10\r\x12\x1f\n\x1b\x45RROR_REASON_RATE_NOT_FOUND\x10\x0e\x12#\n\x1f\x45RROR_REASON_EXCHANGE_TOO_SMALL\x10\x0f\x12\x1f\n\x1b\x45RROR_REASON_LOT_LIFE_EMPTY\x10\x05\x12!\n\x1d\x45RROR_REASON_BUDGET_EXHAUSTED\x10\x10\x12%\n!ERROR_REASON_INSUFFICIENT_BALANCE\x10\x06\x12\x1e\n\x1a\x45RROR_REASON_BALANCE_LIMIT\x10\x07\x12\x1f\n\x1b\x45RROR_REASON_LINKED_REFUSED\x10\x11\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'plaudit.ledger.v1.error_rea
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=60
-  _globals['_ERRORREASON']._serialized_end=338
+  _globals['_ERRORREASON']._serialized_end=709
 # @@protoc_insertion_point(module_scope)

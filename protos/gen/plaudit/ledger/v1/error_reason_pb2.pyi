@@ -37,17 +37,72 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         { "reason": "HOLD_ENDED", "domain": "ledger.plaudit",
           "metadata": { "holdRequestId": "h-1", "state": "RELEASED" } }
     """
+    ERROR_REASON_EARN_NOT_FOUND: _ErrorReason.ValueType  # 8
+    """A confirmation, a cancellation, a claw-back or an early expiry names no earn of the program.
+
+    Example of an ErrorInfo:
+        { "reason": "EARN_NOT_FOUND", "domain": "ledger.plaudit", "metadata": { "earnRequestId": "e-1" } }
+    """
+    ERROR_REASON_EARN_PENDING: _ErrorReason.ValueType  # 18
+    """A claw-back names an earn that has yet to take effect; cancel it instead.
+
+    Example of an ErrorInfo:
+        { "reason": "EARN_PENDING", "domain": "ledger.plaudit", "metadata": { "earnRequestId": "e-1" } }
+    """
+    ERROR_REASON_EARN_NOT_PENDING: _ErrorReason.ValueType  # 9
+    """A confirmation or a cancellation names an earn that has taken effect or was taken back.
+
+    Example of an ErrorInfo:
+        { "reason": "EARN_NOT_PENDING", "domain": "ledger.plaudit", "metadata": { "earnRequestId": "e-1" } }
+    """
+    ERROR_REASON_EARN_TAKEN_BACK: _ErrorReason.ValueType  # 10
+    """A claw-back names an earn of which nothing is left to take back.
+
+    Example of an ErrorInfo:
+        { "reason": "EARN_TAKEN_BACK", "domain": "ledger.plaudit", "metadata": { "earnRequestId": "e-1" } }
+    """
     ERROR_REASON_TARGET_NOT_FOUND: _ErrorReason.ValueType  # 3
-    """A reversal names no capture of the program.
+    """A reversal names no spend or capture of the program.
 
     Example of an ErrorInfo:
         { "reason": "TARGET_NOT_FOUND", "domain": "ledger.plaudit", "metadata": { "targetRequestId": "c-1" } }
     """
     ERROR_REASON_TARGET_REVERSED: _ErrorReason.ValueType  # 4
-    """A reversal names a capture that was reversed before, under another request id.
+    """A reversal names what was reversed in full before, under another request id.
 
     Example of an ErrorInfo:
         { "reason": "TARGET_REVERSED", "domain": "ledger.plaudit", "metadata": { "targetRequestId": "c-1" } }
+    """
+    ERROR_REASON_PART_TOO_LARGE: _ErrorReason.ValueType  # 11
+    """A capture, reversal or claw-back asks for more than is left of its target.
+
+    Example of an ErrorInfo:
+        { "reason": "PART_TOO_LARGE", "domain": "ledger.plaudit", "metadata": { "left": "40", "requested": "100" } }
+    """
+    ERROR_REASON_BUDGET_NOT_FOUND: _ErrorReason.ValueType  # 12
+    """An operation names a budget that the program does not have, or one of another asset.
+
+    Example of an ErrorInfo:
+        { "reason": "BUDGET_NOT_FOUND", "domain": "ledger.plaudit", "metadata": { "budgetId": "b-1" } }
+    """
+    ERROR_REASON_BUDGET_CLOSED: _ErrorReason.ValueType  # 13
+    """An operation names a budget that was closed.
+
+    Example of an ErrorInfo:
+        { "reason": "BUDGET_CLOSED", "domain": "ledger.plaudit", "metadata": { "budgetId": "b-1" } }
+    """
+    ERROR_REASON_RATE_NOT_FOUND: _ErrorReason.ValueType  # 14
+    """An exchange is between assets that no rate is stored for.
+
+    Example of an ErrorInfo:
+        { "reason": "RATE_NOT_FOUND", "domain": "ledger.plaudit",
+          "metadata": { "fromAsset": "points", "toAsset": "credits" } }
+    """
+    ERROR_REASON_EXCHANGE_TOO_SMALL: _ErrorReason.ValueType  # 15
+    """An exchange would give nothing.
+
+    Example of an ErrorInfo:
+        { "reason": "EXCHANGE_TOO_SMALL", "domain": "ledger.plaudit", "metadata": { "amountMin": "100" } }
     """
     ERROR_REASON_LOT_LIFE_EMPTY: _ErrorReason.ValueType  # 5
     """The lot would end before it begins.
@@ -56,8 +111,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         { "reason": "LOT_LIFE_EMPTY", "domain": "ledger.plaudit", "metadata": {
           "effectiveTime": "2026-02-01T00:00:00Z", "expireTime": "2026-01-01T00:00:00Z" } }
     """
+    ERROR_REASON_BUDGET_EXHAUSTED: _ErrorReason.ValueType  # 16
+    """A budget has less left than the earn asks for.
+
+    Example of an ErrorInfo:
+        { "reason": "BUDGET_EXHAUSTED", "domain": "ledger.plaudit",
+          "metadata": { "budgetId": "b-1", "left": "40", "requested": "100" } }
+    """
     ERROR_REASON_INSUFFICIENT_BALANCE: _ErrorReason.ValueType  # 6
-    """The wallet has less available than the hold asks for.
+    """The wallet has less available than is asked for.
 
     Example of an ErrorInfo:
         { "reason": "INSUFFICIENT_BALANCE", "domain": "ledger.plaudit",
@@ -68,6 +130,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
     Example of an ErrorInfo:
         { "reason": "BALANCE_LIMIT", "domain": "ledger.plaudit", "metadata": { "limit": "1000000000000000" } }
+    """
+    ERROR_REASON_LINKED_REFUSED: _ErrorReason.ValueType  # 17
+    """Another operation of the same linked call was refused, so that none of them happened.
+
+    Example of an ErrorInfo:
+        { "reason": "LINKED_REFUSED", "domain": "ledger.plaudit",
+          "metadata": { "requestId": "e-2", "reason": "INSUFFICIENT_BALANCE" } }
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -88,17 +157,72 @@ Example of an ErrorInfo:
     { "reason": "HOLD_ENDED", "domain": "ledger.plaudit",
       "metadata": { "holdRequestId": "h-1", "state": "RELEASED" } }
 """
+ERROR_REASON_EARN_NOT_FOUND: ErrorReason.ValueType  # 8
+"""A confirmation, a cancellation, a claw-back or an early expiry names no earn of the program.
+
+Example of an ErrorInfo:
+    { "reason": "EARN_NOT_FOUND", "domain": "ledger.plaudit", "metadata": { "earnRequestId": "e-1" } }
+"""
+ERROR_REASON_EARN_PENDING: ErrorReason.ValueType  # 18
+"""A claw-back names an earn that has yet to take effect; cancel it instead.
+
+Example of an ErrorInfo:
+    { "reason": "EARN_PENDING", "domain": "ledger.plaudit", "metadata": { "earnRequestId": "e-1" } }
+"""
+ERROR_REASON_EARN_NOT_PENDING: ErrorReason.ValueType  # 9
+"""A confirmation or a cancellation names an earn that has taken effect or was taken back.
+
+Example of an ErrorInfo:
+    { "reason": "EARN_NOT_PENDING", "domain": "ledger.plaudit", "metadata": { "earnRequestId": "e-1" } }
+"""
+ERROR_REASON_EARN_TAKEN_BACK: ErrorReason.ValueType  # 10
+"""A claw-back names an earn of which nothing is left to take back.
+
+Example of an ErrorInfo:
+    { "reason": "EARN_TAKEN_BACK", "domain": "ledger.plaudit", "metadata": { "earnRequestId": "e-1" } }
+"""
 ERROR_REASON_TARGET_NOT_FOUND: ErrorReason.ValueType  # 3
-"""A reversal names no capture of the program.
+"""A reversal names no spend or capture of the program.
 
 Example of an ErrorInfo:
     { "reason": "TARGET_NOT_FOUND", "domain": "ledger.plaudit", "metadata": { "targetRequestId": "c-1" } }
 """
 ERROR_REASON_TARGET_REVERSED: ErrorReason.ValueType  # 4
-"""A reversal names a capture that was reversed before, under another request id.
+"""A reversal names what was reversed in full before, under another request id.
 
 Example of an ErrorInfo:
     { "reason": "TARGET_REVERSED", "domain": "ledger.plaudit", "metadata": { "targetRequestId": "c-1" } }
+"""
+ERROR_REASON_PART_TOO_LARGE: ErrorReason.ValueType  # 11
+"""A capture, reversal or claw-back asks for more than is left of its target.
+
+Example of an ErrorInfo:
+    { "reason": "PART_TOO_LARGE", "domain": "ledger.plaudit", "metadata": { "left": "40", "requested": "100" } }
+"""
+ERROR_REASON_BUDGET_NOT_FOUND: ErrorReason.ValueType  # 12
+"""An operation names a budget that the program does not have, or one of another asset.
+
+Example of an ErrorInfo:
+    { "reason": "BUDGET_NOT_FOUND", "domain": "ledger.plaudit", "metadata": { "budgetId": "b-1" } }
+"""
+ERROR_REASON_BUDGET_CLOSED: ErrorReason.ValueType  # 13
+"""An operation names a budget that was closed.
+
+Example of an ErrorInfo:
+    { "reason": "BUDGET_CLOSED", "domain": "ledger.plaudit", "metadata": { "budgetId": "b-1" } }
+"""
+ERROR_REASON_RATE_NOT_FOUND: ErrorReason.ValueType  # 14
+"""An exchange is between assets that no rate is stored for.
+
+Example of an ErrorInfo:
+    { "reason": "RATE_NOT_FOUND", "domain": "ledger.plaudit",
+      "metadata": { "fromAsset": "points", "toAsset": "credits" } }
+"""
+ERROR_REASON_EXCHANGE_TOO_SMALL: ErrorReason.ValueType  # 15
+"""An exchange would give nothing.
+
+Example of an ErrorInfo:
+    { "reason": "EXCHANGE_TOO_SMALL", "domain": "ledger.plaudit", "metadata": { "amountMin": "100" } }
 """
 ERROR_REASON_LOT_LIFE_EMPTY: ErrorReason.ValueType  # 5
 """The lot would end before it begins.
@@ -107,8 +231,15 @@ Example of an ErrorInfo:
     { "reason": "LOT_LIFE_EMPTY", "domain": "ledger.plaudit", "metadata": {
       "effectiveTime": "2026-02-01T00:00:00Z", "expireTime": "2026-01-01T00:00:00Z" } }
 """
+ERROR_REASON_BUDGET_EXHAUSTED: ErrorReason.ValueType  # 16
+"""A budget has less left than the earn asks for.
+
+Example of an ErrorInfo:
+    { "reason": "BUDGET_EXHAUSTED", "domain": "ledger.plaudit",
+      "metadata": { "budgetId": "b-1", "left": "40", "requested": "100" } }
+"""
 ERROR_REASON_INSUFFICIENT_BALANCE: ErrorReason.ValueType  # 6
-"""The wallet has less available than the hold asks for.
+"""The wallet has less available than is asked for.
 
 Example of an ErrorInfo:
     { "reason": "INSUFFICIENT_BALANCE", "domain": "ledger.plaudit",
@@ -119,5 +250,12 @@ ERROR_REASON_BALANCE_LIMIT: ErrorReason.ValueType  # 7
 
 Example of an ErrorInfo:
     { "reason": "BALANCE_LIMIT", "domain": "ledger.plaudit", "metadata": { "limit": "1000000000000000" } }
+"""
+ERROR_REASON_LINKED_REFUSED: ErrorReason.ValueType  # 17
+"""Another operation of the same linked call was refused, so that none of them happened.
+
+Example of an ErrorInfo:
+    { "reason": "LINKED_REFUSED", "domain": "ledger.plaudit",
+      "metadata": { "requestId": "e-2", "reason": "INSUFFICIENT_BALANCE" } }
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

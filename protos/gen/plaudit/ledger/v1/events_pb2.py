@@ -26,17 +26,19 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from plaudit.ledger.v1 import ledger_pb2 as plaudit_dot_ledger_dot_v1_dot_ledger__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eplaudit/ledger/v1/events.proto\x12\x11plaudit.ledger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eplaudit/ledger/v1/ledger.proto\"\x9a\x02\n\x0b\x45ntryPosted\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12*\n\x04kind\x18\x02 \x01(\x0e\x32\x1c.plaudit.ledger.v1.EntryKind\x12\x11\n\tmember_id\x18\x03 \x01(\t\x12\r\n\x05\x61sset\x18\x04 \x01(\t\x12\x0e\n\x06\x61mount\x18\x05 \x01(\x03\x12\x0f\n\x07\x62\x61lance\x18\x06 \x01(\x03\x12.\n\noccur_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x05\x63\x61use\x18\t \x01(\x0b\x32\x18.plaudit.ledger.v1.Cause\"\xae\x01\n\x0bHoldChanged\x12\x17\n\x0fhold_request_id\x18\x01 \x01(\t\x12+\n\x05state\x18\x02 \x01(\x0e\x32\x1c.plaudit.ledger.v1.HoldState\x12\x11\n\tmember_id\x18\x03 \x01(\t\x12\r\n\x05\x61sset\x18\x04 \x01(\t\x12\x0e\n\x06\x61mount\x18\x05 \x01(\x03\x12\'\n\x05\x63\x61use\x18\x06 \x01(\x0b\x32\x18.plaudit.ledger.v1.Cause*\x8a\x01\n\tHoldState\x12\x1a\n\x16HOLD_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11HOLD_STATE_ACTIVE\x10\x01\x12\x17\n\x13HOLD_STATE_CAPTURED\x10\x02\x12\x17\n\x13HOLD_STATE_RELEASED\x10\x03\x12\x18\n\x14HOLD_STATE_TIMED_OUT\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eplaudit/ledger/v1/events.proto\x12\x11plaudit.ledger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eplaudit/ledger/v1/ledger.proto\"\x9a\x02\n\x0b\x45ntryPosted\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12*\n\x04kind\x18\x02 \x01(\x0e\x32\x1c.plaudit.ledger.v1.EntryKind\x12\x11\n\tmember_id\x18\x03 \x01(\t\x12\r\n\x05\x61sset\x18\x04 \x01(\t\x12\x0e\n\x06\x61mount\x18\x05 \x01(\x03\x12\x0f\n\x07\x62\x61lance\x18\x06 \x01(\x03\x12.\n\noccur_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x05\x63\x61use\x18\t \x01(\x0b\x32\x18.plaudit.ledger.v1.Cause\"\xae\x01\n\x0bHoldChanged\x12\x17\n\x0fhold_request_id\x18\x01 \x01(\t\x12+\n\x05state\x18\x02 \x01(\x0e\x32\x1c.plaudit.ledger.v1.HoldState\x12\x11\n\tmember_id\x18\x03 \x01(\t\x12\r\n\x05\x61sset\x18\x04 \x01(\t\x12\x0e\n\x06\x61mount\x18\x05 \x01(\x03\x12\'\n\x05\x63\x61use\x18\x06 \x01(\x0b\x32\x18.plaudit.ledger.v1.Cause\"Z\n\x16\x42udgetThresholdReached\x12\x11\n\tbudget_id\x18\x01 \x01(\t\x12\x0f\n\x07percent\x18\x02 \x01(\x05\x12\x0c\n\x04left\x18\x03 \x01(\x03\x12\x0e\n\x06\x66unded\x18\x04 \x01(\x03*\x8a\x01\n\tHoldState\x12\x1a\n\x16HOLD_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11HOLD_STATE_ACTIVE\x10\x01\x12\x17\n\x13HOLD_STATE_CAPTURED\x10\x02\x12\x17\n\x13HOLD_STATE_RELEASED\x10\x03\x12\x18\n\x14HOLD_STATE_TIMED_OUT\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'plaudit.ledger.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_HOLDSTATE']._serialized_start=581
-  _globals['_HOLDSTATE']._serialized_end=719
+  _globals['_HOLDSTATE']._serialized_start=673
+  _globals['_HOLDSTATE']._serialized_end=811
   _globals['_ENTRYPOSTED']._serialized_start=119
   _globals['_ENTRYPOSTED']._serialized_end=401
   _globals['_HOLDCHANGED']._serialized_start=404
   _globals['_HOLDCHANGED']._serialized_end=578
+  _globals['_BUDGETTHRESHOLDREACHED']._serialized_start=580
+  _globals['_BUDGETTHRESHOLDREACHED']._serialized_end=670
 # @@protoc_insertion_point(module_scope)

@@ -154,3 +154,37 @@ class HoldChanged(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HoldChanged: _TypeAlias = HoldChanged  # noqa: Y015
+
+@_typing.final
+class BudgetThresholdReached(_message.Message):
+    """Tells that a budget has given so much that the staff should know."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUDGET_ID_FIELD_NUMBER: _builtins.int
+    PERCENT_FIELD_NUMBER: _builtins.int
+    LEFT_FIELD_NUMBER: _builtins.int
+    FUNDED_FIELD_NUMBER: _builtins.int
+    budget_id: _builtins.str
+    """Names the budget."""
+    percent: _builtins.int
+    """Gives the share of all that was put in, in per cent, that is given or reserved now."""
+    left: _builtins.int
+    """Gives what it has left."""
+    funded: _builtins.int
+    """Gives all that was put in."""
+    def __init__(
+        self,
+        *,
+        budget_id: _builtins.str = ...,
+        percent: _builtins.int = ...,
+        left: _builtins.int = ...,
+        funded: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget_id", b"budget_id", "funded", b"funded", "left", b"left", "percent", b"percent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BudgetThresholdReached: _TypeAlias = BudgetThresholdReached  # noqa: Y015

@@ -23,6 +23,70 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _ExpiryEnd:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExpiryEndEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExpiryEnd.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXPIRY_END_UNSPECIFIED: _ExpiryEnd.ValueType  # 0
+    """At the very instant."""
+    EXPIRY_END_DAY: _ExpiryEnd.ValueType  # 1
+    """At the end of the local day."""
+    EXPIRY_END_MONTH: _ExpiryEnd.ValueType  # 2
+    """At the end of the local month."""
+    EXPIRY_END_QUARTER: _ExpiryEnd.ValueType  # 3
+    """At the end of the local quarter."""
+    EXPIRY_END_YEAR: _ExpiryEnd.ValueType  # 4
+    """At the end of the local year."""
+
+class ExpiryEnd(_ExpiryEnd, metaclass=_ExpiryEndEnumTypeWrapper):
+    """Says where a span ends."""
+
+EXPIRY_END_UNSPECIFIED: ExpiryEnd.ValueType  # 0
+"""At the very instant."""
+EXPIRY_END_DAY: ExpiryEnd.ValueType  # 1
+"""At the end of the local day."""
+EXPIRY_END_MONTH: ExpiryEnd.ValueType  # 2
+"""At the end of the local month."""
+EXPIRY_END_QUARTER: ExpiryEnd.ValueType  # 3
+"""At the end of the local quarter."""
+EXPIRY_END_YEAR: ExpiryEnd.ValueType  # 4
+"""At the end of the local year."""
+Global___ExpiryEnd: _TypeAlias = ExpiryEnd  # noqa: Y015
+
+class _ClawBackPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ClawBackPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ClawBackPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CLAW_BACK_POLICY_UNSPECIFIED: _ClawBackPolicy.ValueType  # 0
+    """Not set; refused."""
+    CLAW_BACK_POLICY_WRITE_OFF: _ClawBackPolicy.ValueType  # 1
+    """Nowhere: it is written off."""
+    CLAW_BACK_POLICY_OTHER_LOTS: _ClawBackPolicy.ValueType  # 2
+    """The member's other lots, the newest first; what is still missing is written off."""
+    CLAW_BACK_POLICY_OTHER_LOTS_THEN_DEBT: _ClawBackPolicy.ValueType  # 3
+    """The member's other lots, the newest first; what is still missing is a debt that next earns repay."""
+    CLAW_BACK_POLICY_DEBT: _ClawBackPolicy.ValueType  # 4
+    """A debt that next earns repay."""
+
+class ClawBackPolicy(_ClawBackPolicy, metaclass=_ClawBackPolicyEnumTypeWrapper):
+    """Says where missing value is taken from, in this order."""
+
+CLAW_BACK_POLICY_UNSPECIFIED: ClawBackPolicy.ValueType  # 0
+"""Not set; refused."""
+CLAW_BACK_POLICY_WRITE_OFF: ClawBackPolicy.ValueType  # 1
+"""Nowhere: it is written off."""
+CLAW_BACK_POLICY_OTHER_LOTS: ClawBackPolicy.ValueType  # 2
+"""The member's other lots, the newest first; what is still missing is written off."""
+CLAW_BACK_POLICY_OTHER_LOTS_THEN_DEBT: ClawBackPolicy.ValueType  # 3
+"""The member's other lots, the newest first; what is still missing is a debt that next earns repay."""
+CLAW_BACK_POLICY_DEBT: ClawBackPolicy.ValueType  # 4
+"""A debt that next earns repay."""
+Global___ClawBackPolicy: _TypeAlias = ClawBackPolicy  # noqa: Y015
+
 class _EntryKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -39,6 +103,18 @@ class _EntryKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryKind.V
     """Value came back from a cancelled spend."""
     ENTRY_KIND_EXPIRY: _EntryKind.ValueType  # 4
     """Value expired unspent."""
+    ENTRY_KIND_CANCELLATION: _EntryKind.ValueType  # 5
+    """A pending earn was cancelled."""
+    ENTRY_KIND_CLAW_BACK: _EntryKind.ValueType  # 6
+    """An earn was taken back."""
+    ENTRY_KIND_REPAYMENT: _EntryKind.ValueType  # 7
+    """A debt was repaid."""
+    ENTRY_KIND_ADJUSTMENT: _EntryKind.ValueType  # 8
+    """The staff gave or took value."""
+    ENTRY_KIND_EXCHANGE: _EntryKind.ValueType  # 9
+    """Value came from another asset, or became one."""
+    ENTRY_KIND_UNEXPIRY: _EntryKind.ValueType  # 10
+    """Expired value was given back."""
 
 class EntryKind(_EntryKind, metaclass=_EntryKindEnumTypeWrapper):
     """Says what an entry did."""
@@ -53,6 +129,18 @@ ENTRY_KIND_REVERSAL: EntryKind.ValueType  # 3
 """Value came back from a cancelled spend."""
 ENTRY_KIND_EXPIRY: EntryKind.ValueType  # 4
 """Value expired unspent."""
+ENTRY_KIND_CANCELLATION: EntryKind.ValueType  # 5
+"""A pending earn was cancelled."""
+ENTRY_KIND_CLAW_BACK: EntryKind.ValueType  # 6
+"""An earn was taken back."""
+ENTRY_KIND_REPAYMENT: EntryKind.ValueType  # 7
+"""A debt was repaid."""
+ENTRY_KIND_ADJUSTMENT: EntryKind.ValueType  # 8
+"""The staff gave or took value."""
+ENTRY_KIND_EXCHANGE: EntryKind.ValueType  # 9
+"""Value came from another asset, or became one."""
+ENTRY_KIND_UNEXPIRY: EntryKind.ValueType  # 10
+"""Expired value was given back."""
 Global___EntryKind: _TypeAlias = EntryKind  # noqa: Y015
 
 class _LotState:
@@ -101,6 +189,16 @@ class Operation(_message.Message):
     CAPTURE_FIELD_NUMBER: _builtins.int
     RELEASE_FIELD_NUMBER: _builtins.int
     REVERSE_FIELD_NUMBER: _builtins.int
+    CONFIRM_EARN_FIELD_NUMBER: _builtins.int
+    CANCEL_EARN_FIELD_NUMBER: _builtins.int
+    SPEND_FIELD_NUMBER: _builtins.int
+    CLAW_BACK_FIELD_NUMBER: _builtins.int
+    ADJUST_FIELD_NUMBER: _builtins.int
+    EXCHANGE_FIELD_NUMBER: _builtins.int
+    EXPIRE_FIELD_NUMBER: _builtins.int
+    UNEXPIRE_FIELD_NUMBER: _builtins.int
+    FUND_BUDGET_FIELD_NUMBER: _builtins.int
+    CLOSE_BUDGET_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Identifies the operation; chosen by the caller, unique in its program. The same id with the same content gives the
     first outcome again, with other content `REQUEST_ID_REUSED`.
@@ -131,7 +229,47 @@ class Operation(_message.Message):
 
     @_builtins.property
     def reverse(self) -> Global___Reverse:
-        """Undoes a capture: restores the exact lots with their original expiry."""
+        """Undoes a spend or a capture, in full or in part: restores the exact lots with their original expiry."""
+
+    @_builtins.property
+    def confirm_earn(self) -> Global___ConfirmEarn:
+        """Makes a pending earn spendable."""
+
+    @_builtins.property
+    def cancel_earn(self) -> Global___CancelEarn:
+        """Takes a pending earn back."""
+
+    @_builtins.property
+    def spend(self) -> Global___Spend:
+        """Spends value at once."""
+
+    @_builtins.property
+    def claw_back(self) -> Global___ClawBack:
+        """Takes an earn back, whether it was spent or not."""
+
+    @_builtins.property
+    def adjust(self) -> Global___Adjust:
+        """Gives or takes value by a decision of the staff."""
+
+    @_builtins.property
+    def exchange(self) -> Global___Exchange:
+        """Turns one asset of a member into another at the stored rate."""
+
+    @_builtins.property
+    def expire(self) -> Global___Expire:
+        """Ends lots before their time."""
+
+    @_builtins.property
+    def unexpire(self) -> Global___Unexpire:
+        """Gives back what expired."""
+
+    @_builtins.property
+    def fund_budget(self) -> Global___FundBudget:
+        """Puts value into a budget."""
+
+    @_builtins.property
+    def close_budget(self) -> Global___CloseBudget:
+        """Closes a budget and takes out what it has left."""
 
     def __init__(
         self,
@@ -144,12 +282,22 @@ class Operation(_message.Message):
         capture: Global___Capture | None = ...,
         release: Global___Release | None = ...,
         reverse: Global___Reverse | None = ...,
+        confirm_earn: Global___ConfirmEarn | None = ...,
+        cancel_earn: Global___CancelEarn | None = ...,
+        spend: Global___Spend | None = ...,
+        claw_back: Global___ClawBack | None = ...,
+        adjust: Global___Adjust | None = ...,
+        exchange: Global___Exchange | None = ...,
+        expire: Global___Expire | None = ...,
+        unexpire: Global___Unexpire | None = ...,
+        fund_budget: Global___FundBudget | None = ...,
+        close_budget: Global___CloseBudget | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "capture", b"capture", "cause", b"cause", "earn", b"earn", "hold", b"hold", "occur_time", b"occur_time", "release", b"release", "reverse", b"reverse"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "adjust", b"adjust", "cancel_earn", b"cancel_earn", "capture", b"capture", "cause", b"cause", "claw_back", b"claw_back", "close_budget", b"close_budget", "confirm_earn", b"confirm_earn", "earn", b"earn", "exchange", b"exchange", "expire", b"expire", "fund_budget", b"fund_budget", "hold", b"hold", "occur_time", b"occur_time", "release", b"release", "reverse", b"reverse", "spend", b"spend", "unexpire", b"unexpire"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "capture", b"capture", "cause", b"cause", "earn", b"earn", "hold", b"hold", "occur_time", b"occur_time", "release", b"release", "request_id", b"request_id", "reverse", b"reverse"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "adjust", b"adjust", "cancel_earn", b"cancel_earn", "capture", b"capture", "cause", b"cause", "claw_back", b"claw_back", "close_budget", b"close_budget", "confirm_earn", b"confirm_earn", "earn", b"earn", "exchange", b"exchange", "expire", b"expire", "fund_budget", b"fund_budget", "hold", b"hold", "occur_time", b"occur_time", "release", b"release", "request_id", b"request_id", "reverse", b"reverse", "spend", b"spend", "unexpire", b"unexpire"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["earn", "hold", "capture", "release", "reverse"]  # noqa: Y015
+    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["earn", "hold", "capture", "release", "reverse", "confirm_earn", "cancel_earn", "spend", "claw_back", "adjust", "exchange", "expire", "unexpire", "fund_budget", "close_budget"]  # noqa: Y015
     _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
 
@@ -167,21 +315,43 @@ class Earn(_message.Message):
     EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    CASHBACK_FIELD_NUMBER: _builtins.int
+    PENDING_FIELD_NUMBER: _builtins.int
+    PROMOTIONAL_FIELD_NUMBER: _builtins.int
+    BUDGET_ID_FIELD_NUMBER: _builtins.int
+    EXPIRY_FIELD_NUMBER: _builtins.int
+    ALLOCATED_VALUE_FIELD_NUMBER: _builtins.int
     member_id: _builtins.str
     """Names the member."""
     asset: _builtins.str
     """Names what is counted, for example `points`."""
     amount: _builtins.int
-    """Gives the amount."""
+    """Gives the amount; 0 where `cashback` says how to compute it. One of the two is required."""
     priority: _builtins.int
     """Orders spending: lots of a lower number are spent first."""
+    pending: _builtins.bool
+    """Makes the earn wait for `ConfirmEarn` or `CancelEarn`; it cannot be spent before."""
+    promotional: _builtins.bool
+    """Marks value that nobody paid for: within a priority and an end it is spent before other value."""
+    budget_id: _builtins.str
+    """Names the budget that the amount comes out of; empty means none. Points in a budget are of the earn's asset."""
+    allocated_value: _builtins.int
+    """Gives the part of the price of the sale that is allocated to the points, in minor units of money: deferred revenue."""
     @_builtins.property
     def effective_time(self) -> _timestamp_pb2.Timestamp:
         """Tells from when the lot can be spent; absent means `occur_time`."""
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """Tells from when the lot can no longer be spent; absent means never."""
+        """Tells from when the lot can no longer be spent; absent means never, or as `expiry` says. At most one of the two."""
+
+    @_builtins.property
+    def cashback(self) -> Global___Cashback:
+        """Computes the amount from a purchase."""
+
+    @_builtins.property
+    def expiry(self) -> Global___ExpiryPolicy:
+        """Computes the end of the lot from when it takes effect."""
 
     def __init__(
         self,
@@ -192,18 +362,170 @@ class Earn(_message.Message):
         effective_time: _timestamp_pb2.Timestamp | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         priority: _builtins.int = ...,
+        cashback: Global___Cashback | None = ...,
+        pending: _builtins.bool = ...,
+        promotional: _builtins.bool = ...,
+        budget_id: _builtins.str = ...,
+        expiry: Global___ExpiryPolicy | None = ...,
+        allocated_value: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "expire_time", b"expire_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cashback", b"cashback", "effective_time", b"effective_time", "expire_time", b"expire_time", "expiry", b"expiry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "asset", b"asset", "effective_time", b"effective_time", "expire_time", b"expire_time", "member_id", b"member_id", "priority", b"priority"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_value", b"allocated_value", "amount", b"amount", "asset", b"asset", "budget_id", b"budget_id", "cashback", b"cashback", "effective_time", b"effective_time", "expire_time", b"expire_time", "expiry", b"expiry", "member_id", b"member_id", "pending", b"pending", "priority", b"priority", "promotional", b"promotional"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Earn: _TypeAlias = Earn  # noqa: Y015
 
 @_typing.final
+class Cashback(_message.Message):
+    """Gives a share of a purchase. What is less than one smallest unit is carried to the member's next cashback in the
+    same asset, so that all of them together are exact.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASE_AMOUNT_FIELD_NUMBER: _builtins.int
+    BASIS_POINTS_FIELD_NUMBER: _builtins.int
+    base_amount: _builtins.int
+    """Gives the amount of the purchase, in the smallest units of the asset."""
+    basis_points: _builtins.int
+    """Gives the share in hundredths of a per cent: 125 is 1.25 %."""
+    def __init__(
+        self,
+        *,
+        base_amount: _builtins.int = ...,
+        basis_points: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_amount", b"base_amount", "basis_points", b"basis_points"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Cashback: _TypeAlias = Cashback  # noqa: Y015
+
+@_typing.final
+class ExpiryPolicy(_message.Message):
+    """Says how long value lives, by the calendar of a zone: a span from when it takes effect, then to the end of the local
+    day, month, quarter or year that this falls in. 31 January and a month is the last day of February.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    MONTHS_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    ROLLING_FIELD_NUMBER: _builtins.int
+    time_zone: _builtins.str
+    """Names the zone whose calendar counts."""
+    months: _builtins.int
+    """Gives the months of the span."""
+    days: _builtins.int
+    """Gives the days of the span; counted after the months."""
+    end: Global___ExpiryEnd.ValueType
+    """Says to which end the span is stretched."""
+    rolling: _builtins.bool
+    """Counts from the member's last activity in the asset (an earn, a spend, a hold) instead: each one moves the end of
+    what has not expired by then.
+    """
+    def __init__(
+        self,
+        *,
+        time_zone: _builtins.str = ...,
+        months: _builtins.int = ...,
+        days: _builtins.int = ...,
+        end: Global___ExpiryEnd.ValueType = ...,
+        rolling: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "end", b"end", "months", b"months", "rolling", b"rolling", "time_zone", b"time_zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExpiryPolicy: _TypeAlias = ExpiryPolicy  # noqa: Y015
+
+@_typing.final
+class ConfirmEarn(_message.Message):
+    """Makes a pending earn spendable."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EARN_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    earn_request_id: _builtins.str
+    """Names the earn."""
+    def __init__(
+        self,
+        *,
+        earn_request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["earn_request_id", b"earn_request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmEarn: _TypeAlias = ConfirmEarn  # noqa: Y015
+
+@_typing.final
+class CancelEarn(_message.Message):
+    """Takes a pending earn back; its budget has it again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EARN_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    earn_request_id: _builtins.str
+    """Names the earn."""
+    def __init__(
+        self,
+        *,
+        earn_request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["earn_request_id", b"earn_request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelEarn: _TypeAlias = CancelEarn  # noqa: Y015
+
+@_typing.final
+class Spend(_message.Message):
+    """Spends lots in burn order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    member_id: _builtins.str
+    """Names the member."""
+    asset: _builtins.str
+    """Names what is counted."""
+    amount: _builtins.int
+    """Gives the amount."""
+    def __init__(
+        self,
+        *,
+        member_id: _builtins.str = ...,
+        asset: _builtins.str = ...,
+        amount: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "asset", b"asset", "member_id", b"member_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Spend: _TypeAlias = Spend  # noqa: Y015
+
+@_typing.final
 class Hold(_message.Message):
-    """Reserves lots in burn order: priority, earliest expiry (never last), earliest effect, id."""
+    """Reserves lots in burn order: priority, earliest expiry (never last), promotional before paid, earliest effect, then
+    the oldest.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -237,21 +559,25 @@ Global___Hold: _TypeAlias = Hold  # noqa: Y015
 
 @_typing.final
 class Capture(_message.Message):
-    """Spends a hold in full."""
+    """Spends a hold, in full or in part; what is not spent is free again."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     HOLD_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
     hold_request_id: _builtins.str
     """Names the operation that made the hold."""
+    amount: _builtins.int
+    """Gives the part that is spent, in burn order; 0 means all."""
     def __init__(
         self,
         *,
         hold_request_id: _builtins.str = ...,
+        amount: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold_request_id", b"hold_request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "hold_request_id", b"hold_request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -259,7 +585,7 @@ Global___Capture: _TypeAlias = Capture  # noqa: Y015
 
 @_typing.final
 class Release(_message.Message):
-    """Frees a hold in full."""
+    """Frees a hold."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -281,25 +607,279 @@ Global___Release: _TypeAlias = Release  # noqa: Y015
 
 @_typing.final
 class Reverse(_message.Message):
-    """Undoes a capture in full."""
+    """Undoes a spend or a capture. The lots that were spent last are restored first, so that what
+    stays spent is what a smaller spend would have taken. What is over by now expires at once.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TARGET_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
     target_request_id: _builtins.str
-    """Names the capture."""
+    """Names the spend or the capture."""
+    amount: _builtins.int
+    """Gives the part that is undone; 0 means all that is left of it."""
     def __init__(
         self,
         *,
         target_request_id: _builtins.str = ...,
+        amount: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["target_request_id", b"target_request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "target_request_id", b"target_request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Reverse: _TypeAlias = Reverse  # noqa: Y015
+
+@_typing.final
+class ClawBack(_message.Message):
+    """Takes an earn back: first what its own lot has left or let expire, then by policy. What a budget gave, it has again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    target_request_id: _builtins.str
+    """Names the earn."""
+    amount: _builtins.int
+    """Gives the part that is taken back; 0 means all that is left of it."""
+    policy: Global___ClawBackPolicy.ValueType
+    """Says what to do about what was spent already."""
+    def __init__(
+        self,
+        *,
+        target_request_id: _builtins.str = ...,
+        amount: _builtins.int = ...,
+        policy: Global___ClawBackPolicy.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "policy", b"policy", "target_request_id", b"target_request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClawBack: _TypeAlias = ClawBack  # noqa: Y015
+
+@_typing.final
+class Adjust(_message.Message):
+    """Gives (positive) or takes (negative) value by a decision of the staff."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    member_id: _builtins.str
+    """Names the member."""
+    asset: _builtins.str
+    """Names what is counted."""
+    change: _builtins.int
+    """Gives the change; not 0."""
+    reason: _builtins.str
+    """Says why, in the words of whoever decided it; kept for ever."""
+    actor: _builtins.str
+    """Names who decided it, by an id that says nothing of the person."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Tells from when value that is given can no longer be spent; absent means never."""
+
+    def __init__(
+        self,
+        *,
+        member_id: _builtins.str = ...,
+        asset: _builtins.str = ...,
+        change: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "asset", b"asset", "change", b"change", "expire_time", b"expire_time", "member_id", b"member_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Adjust: _TypeAlias = Adjust  # noqa: Y015
+
+@_typing.final
+class Exchange(_message.Message):
+    """Turns one asset of a member into another at the rate that is stored when it is posted. Takes no more than the least
+    amount that gives the same; the fraction of a smallest unit that is not given goes to the rounding account.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    FROM_ASSET_FIELD_NUMBER: _builtins.int
+    TO_ASSET_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    member_id: _builtins.str
+    """Names the member."""
+    from_asset: _builtins.str
+    """Names what is given up."""
+    to_asset: _builtins.str
+    """Names what is given for it."""
+    amount: _builtins.int
+    """Gives the amount that is given up, at most."""
+    def __init__(
+        self,
+        *,
+        member_id: _builtins.str = ...,
+        from_asset: _builtins.str = ...,
+        to_asset: _builtins.str = ...,
+        amount: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "from_asset", b"from_asset", "member_id", b"member_id", "to_asset", b"to_asset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Exchange: _TypeAlias = Exchange  # noqa: Y015
+
+@_typing.final
+class Expire(_message.Message):
+    """Ends lots before their time: one, or all that have begun. At most 10,000 lots a call; the next one goes on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    EARN_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    member_id: _builtins.str
+    """Names the member."""
+    asset: _builtins.str
+    """Names what is counted."""
+    earn_request_id: _builtins.str
+    """Names the earn of the one lot to end; empty means all."""
+    reason: _builtins.str
+    """Says why, in the words of whoever decided it; kept for ever."""
+    actor: _builtins.str
+    """Names who decided it, by an id that says nothing of the person."""
+    def __init__(
+        self,
+        *,
+        member_id: _builtins.str = ...,
+        asset: _builtins.str = ...,
+        earn_request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        actor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "asset", b"asset", "earn_request_id", b"earn_request_id", "member_id", b"member_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Expire: _TypeAlias = Expire  # noqa: Y015
+
+@_typing.final
+class Unexpire(_message.Message):
+    """Gives back what expired unspent within a time, as new lots with an end of their own; at most 10,000 lots a call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    EXPIRED_FROM_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRED_UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    member_id: _builtins.str
+    """Names the member."""
+    asset: _builtins.str
+    """Names what is counted."""
+    reason: _builtins.str
+    """Says why, in the words of whoever decided it; kept for ever."""
+    actor: _builtins.str
+    """Names who decided it, by an id that says nothing of the person."""
+    @_builtins.property
+    def expired_from_time(self) -> _timestamp_pb2.Timestamp:
+        """Tells from which end on lots are given back."""
+
+    @_builtins.property
+    def expired_until_time(self) -> _timestamp_pb2.Timestamp:
+        """Tells up to which end, exclusive."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Tells from when it can no longer be spent; absent means never."""
+
+    def __init__(
+        self,
+        *,
+        member_id: _builtins.str = ...,
+        asset: _builtins.str = ...,
+        expired_from_time: _timestamp_pb2.Timestamp | None = ...,
+        expired_until_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+        actor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "expired_from_time", b"expired_from_time", "expired_until_time", b"expired_until_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "asset", b"asset", "expire_time", b"expire_time", "expired_from_time", b"expired_from_time", "expired_until_time", b"expired_until_time", "member_id", b"member_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Unexpire: _TypeAlias = Unexpire  # noqa: Y015
+
+@_typing.final
+class FundBudget(_message.Message):
+    """Puts value into a budget. Earns that name the budget can give no more than this."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUDGET_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    budget_id: _builtins.str
+    """Names the budget."""
+    amount: _builtins.int
+    """Gives the amount."""
+    def __init__(
+        self,
+        *,
+        budget_id: _builtins.str = ...,
+        amount: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "budget_id", b"budget_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FundBudget: _TypeAlias = FundBudget  # noqa: Y015
+
+@_typing.final
+class CloseBudget(_message.Message):
+    """Closes a budget: nothing is earned from it any more, and what it has left is taken out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUDGET_ID_FIELD_NUMBER: _builtins.int
+    budget_id: _builtins.str
+    """Names the budget."""
+    def __init__(
+        self,
+        *,
+        budget_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget_id", b"budget_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CloseBudget: _TypeAlias = CloseBudget  # noqa: Y015
 
 @_typing.final
 class Cause(_message.Message):
@@ -311,6 +891,7 @@ class Cause(_message.Message):
     RULE_ID_FIELD_NUMBER: _builtins.int
     RULE_VERSION_FIELD_NUMBER: _builtins.int
     REDEMPTION_ID_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """Names the event that a rule matched."""
     rule_id: _builtins.str
@@ -319,6 +900,8 @@ class Cause(_message.Message):
     """Gives the version of the rule."""
     redemption_id: _builtins.str
     """Names the redemption."""
+    campaign_id: _builtins.str
+    """Names the campaign, by which liability is told."""
     def __init__(
         self,
         *,
@@ -326,10 +909,11 @@ class Cause(_message.Message):
         rule_id: _builtins.str = ...,
         rule_version: _builtins.int = ...,
         redemption_id: _builtins.str = ...,
+        campaign_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "redemption_id", b"redemption_id", "rule_id", b"rule_id", "rule_version", b"rule_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "event_id", b"event_id", "redemption_id", b"redemption_id", "rule_id", b"rule_id", "rule_version", b"rule_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -385,8 +969,20 @@ class Posting(_message.Message):
     AMOUNT_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     ALLOCATIONS_FIELD_NUMBER: _builtins.int
+    WRITTEN_OFF_FIELD_NUMBER: _builtins.int
+    DEBT_FIELD_NUMBER: _builtins.int
+    GIVEN_FIELD_NUMBER: _builtins.int
+    BURN_ORDER_VERSION_FIELD_NUMBER: _builtins.int
     amount: _builtins.int
     """Gives the amount that moved or was reserved; positive."""
+    written_off: _builtins.int
+    """Gives what was taken back and could not be recovered."""
+    debt: _builtins.int
+    """Gives what the member owes more for it."""
+    given: _builtins.int
+    """Gives what an exchange gave, in smallest units of the other asset."""
+    burn_order_version: _builtins.int
+    """Names the version of the burn order by which lots were taken; 0 where none were."""
     @_builtins.property
     def post_time(self) -> _timestamp_pb2.Timestamp:
         """Tells when it was posted, by the database's clock."""
@@ -406,10 +1002,14 @@ class Posting(_message.Message):
         amount: _builtins.int = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         allocations: _abc.Iterable[Global___Allocation] | None = ...,
+        written_off: _builtins.int = ...,
+        debt: _builtins.int = ...,
+        given: _builtins.int = ...,
+        burn_order_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "post_time", b"post_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocations", b"allocations", "amount", b"amount", "expire_time", b"expire_time", "post_time", b"post_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocations", b"allocations", "amount", b"amount", "burn_order_version", b"burn_order_version", "debt", b"debt", "expire_time", b"expire_time", "given", b"given", "post_time", b"post_time", "written_off", b"written_off"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -461,10 +1061,13 @@ class Balance(_message.Message):
     LIFETIME_SPENT_FIELD_NUMBER: _builtins.int
     LIFETIME_EXPIRED_FIELD_NUMBER: _builtins.int
     NEXT_EXPIRY_FIELD_NUMBER: _builtins.int
+    LIFETIME_ADJUSTED_FIELD_NUMBER: _builtins.int
+    LIFETIME_CLAWED_BACK_FIELD_NUMBER: _builtins.int
+    DEBT_FIELD_NUMBER: _builtins.int
     asset: _builtins.str
     """Names what is counted."""
     available: _builtins.int
-    """Can be spent."""
+    """Can be spent: what lots have left, less what the member owes."""
     held: _builtins.int
     """Is reserved by holds."""
     pending: _builtins.int
@@ -474,7 +1077,13 @@ class Balance(_message.Message):
     lifetime_spent: _builtins.int
     """Was ever spent, less what was given back by reversals."""
     lifetime_expired: _builtins.int
-    """Expired unspent."""
+    """Expired unspent, less what was given back since."""
+    lifetime_adjusted: _builtins.int
+    """Was given, less what was taken, by adjustments and exchanges."""
+    lifetime_clawed_back: _builtins.int
+    """Was taken back by claw-backs, repaid debts included."""
+    debt: _builtins.int
+    """Is owed, and repaid by what is earned next."""
     @_builtins.property
     def next_expiry(self) -> Global___NextExpiry:
         """Tells what expires next; absent where nothing does."""
@@ -490,10 +1099,13 @@ class Balance(_message.Message):
         lifetime_spent: _builtins.int = ...,
         lifetime_expired: _builtins.int = ...,
         next_expiry: Global___NextExpiry | None = ...,
+        lifetime_adjusted: _builtins.int = ...,
+        lifetime_clawed_back: _builtins.int = ...,
+        debt: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["next_expiry", b"next_expiry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "available", b"available", "held", b"held", "lifetime_earned", b"lifetime_earned", "lifetime_expired", b"lifetime_expired", "lifetime_spent", b"lifetime_spent", "next_expiry", b"next_expiry", "pending", b"pending"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "available", b"available", "debt", b"debt", "held", b"held", "lifetime_adjusted", b"lifetime_adjusted", "lifetime_clawed_back", b"lifetime_clawed_back", "lifetime_earned", b"lifetime_earned", "lifetime_expired", b"lifetime_expired", "lifetime_spent", b"lifetime_spent", "next_expiry", b"next_expiry", "pending", b"pending"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -630,6 +1242,7 @@ class Lot(_message.Message):
     EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
+    PROMOTIONAL_FIELD_NUMBER: _builtins.int
     lot_id: _builtins.str
     """Identifies the lot in its program."""
     asset: _builtins.str
@@ -646,6 +1259,8 @@ class Lot(_message.Message):
     """Gives what expired unspent."""
     priority: _builtins.int
     """Orders spending."""
+    promotional: _builtins.bool
+    """Is true for value that nobody paid for."""
     @_builtins.property
     def effective_time(self) -> _timestamp_pb2.Timestamp:
         """Tells from when it can be spent."""
@@ -672,10 +1287,11 @@ class Lot(_message.Message):
         effective_time: _timestamp_pb2.Timestamp | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         origin: Global___Cause | None = ...,
+        promotional: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "expire_time", b"expire_time", "origin", b"origin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "asset", b"asset", "effective_time", b"effective_time", "expire_time", b"expire_time", "expired", b"expired", "held", b"held", "lot_id", b"lot_id", "origin", b"origin", "priority", b"priority", "remaining", b"remaining", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "asset", b"asset", "effective_time", b"effective_time", "expire_time", b"expire_time", "expired", b"expired", "held", b"held", "lot_id", b"lot_id", "origin", b"origin", "priority", b"priority", "promotional", b"promotional", "remaining", b"remaining", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from plaudit.ledger.v1 import events_pb2 as _events_pb2
 from plaudit.ledger.v1 import ledger_pb2 as _ledger_pb2
 import builtins as _builtins
 import sys
@@ -27,6 +28,11 @@ class PostOperationsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     OPERATIONS_FIELD_NUMBER: _builtins.int
+    LINKED_FIELD_NUMBER: _builtins.int
+    linked: _builtins.bool
+    """Makes all of them happen or none: where one is refused, the others are refused with `LINKED_REFUSED`. A call with a
+    malformed operation is refused as a whole then.
+    """
     @_builtins.property
     def operations(self) -> _containers.RepeatedCompositeFieldContainer[_ledger_pb2.Operation]:
         """Lists the operations."""
@@ -35,10 +41,11 @@ class PostOperationsRequest(_message.Message):
         self,
         *,
         operations: _abc.Iterable[_ledger_pb2.Operation] | None = ...,
+        linked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["operations", b"operations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["linked", b"linked", "operations", b"operations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -297,3 +304,563 @@ class ListLotsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListLotsResponse: _TypeAlias = ListLotsResponse  # noqa: Y015
+
+@_typing.final
+class SummarizeStatementRequest(_message.Message):
+    """Asks for the sums of a statement."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    member_id: _builtins.str
+    """Names the member."""
+    asset: _builtins.str
+    """Names what is counted; empty means `points`."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Tells where the time begins; absent means with the first entry."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Tells where it ends, exclusive; absent means now."""
+
+    def __init__(
+        self,
+        *,
+        member_id: _builtins.str = ...,
+        asset: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "end_time", b"end_time", "member_id", b"member_id", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SummarizeStatementRequest: _TypeAlias = SummarizeStatementRequest  # noqa: Y015
+
+@_typing.final
+class SummarizeStatementResponse(_message.Message):
+    """Gives the sums of a statement: `opening` and all changes come to `closing`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPENING_FIELD_NUMBER: _builtins.int
+    EARNED_FIELD_NUMBER: _builtins.int
+    SPENT_FIELD_NUMBER: _builtins.int
+    EXPIRED_FIELD_NUMBER: _builtins.int
+    ADJUSTED_FIELD_NUMBER: _builtins.int
+    EXCHANGED_FIELD_NUMBER: _builtins.int
+    CLAWED_BACK_FIELD_NUMBER: _builtins.int
+    CLOSING_FIELD_NUMBER: _builtins.int
+    opening: _builtins.int
+    """Gives the balance before the time, pending and held value included."""
+    earned: _builtins.int
+    """Was earned, less what was cancelled while it was pending."""
+    spent: _builtins.int
+    """Was spent, less what was given back by reversals; not positive."""
+    expired: _builtins.int
+    """Expired, less what was given back since; not positive but where more was given back."""
+    adjusted: _builtins.int
+    """Was given, less what was taken, by adjustments."""
+    exchanged: _builtins.int
+    """Came from another asset, less what became one."""
+    clawed_back: _builtins.int
+    """Was taken back by claw-backs and repaid debts; not positive."""
+    closing: _builtins.int
+    """Gives the balance at the end."""
+    def __init__(
+        self,
+        *,
+        opening: _builtins.int = ...,
+        earned: _builtins.int = ...,
+        spent: _builtins.int = ...,
+        expired: _builtins.int = ...,
+        adjusted: _builtins.int = ...,
+        exchanged: _builtins.int = ...,
+        clawed_back: _builtins.int = ...,
+        closing: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjusted", b"adjusted", "clawed_back", b"clawed_back", "closing", b"closing", "earned", b"earned", "exchanged", b"exchanged", "expired", b"expired", "opening", b"opening", "spent", b"spent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SummarizeStatementResponse: _TypeAlias = SummarizeStatementResponse  # noqa: Y015
+
+@_typing.final
+class PreviewSpendRequest(_message.Message):
+    """Asks what a spend would take."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    member_id: _builtins.str
+    """Names the member."""
+    asset: _builtins.str
+    """Names what is counted; empty means `points`."""
+    amount: _builtins.int
+    """Gives the amount."""
+    def __init__(
+        self,
+        *,
+        member_id: _builtins.str = ...,
+        asset: _builtins.str = ...,
+        amount: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "asset", b"asset", "member_id", b"member_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewSpendRequest: _TypeAlias = PreviewSpendRequest  # noqa: Y015
+
+@_typing.final
+class PreviewSpendResponse(_message.Message):
+    """Tells what a spend would take."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALLOCATIONS_FIELD_NUMBER: _builtins.int
+    BURN_ORDER_VERSION_FIELD_NUMBER: _builtins.int
+    AVAILABLE_AFTER_FIELD_NUMBER: _builtins.int
+    burn_order_version: _builtins.int
+    """Names the version of the burn order."""
+    available_after: _builtins.int
+    """Gives what would be left to spend."""
+    @_builtins.property
+    def allocations(self) -> _containers.RepeatedCompositeFieldContainer[_ledger_pb2.Allocation]:
+        """Lists the lots in the order in which they would be spent."""
+
+    def __init__(
+        self,
+        *,
+        allocations: _abc.Iterable[_ledger_pb2.Allocation] | None = ...,
+        burn_order_version: _builtins.int = ...,
+        available_after: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocations", b"allocations", "available_after", b"available_after", "burn_order_version", b"burn_order_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewSpendResponse: _TypeAlias = PreviewSpendResponse  # noqa: Y015
+
+@_typing.final
+class HoldSummary(_message.Message):
+    """Is one reservation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLD_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    SPENT_FIELD_NUMBER: _builtins.int
+    PLACE_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    hold_request_id: _builtins.str
+    """Names the operation that made the hold."""
+    state: _events_pb2.HoldState.ValueType
+    """Says where the hold stands."""
+    amount: _builtins.int
+    """Gives what it reserved."""
+    spent: _builtins.int
+    """Gives what of it was spent, less what was given back since."""
+    @_builtins.property
+    def place_time(self) -> _timestamp_pb2.Timestamp:
+        """Tells when it was placed."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Tells when it times out."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Tells when it stopped reserving; absent while it is active."""
+
+    @_builtins.property
+    def cause(self) -> _ledger_pb2.Cause:
+        """Says why it was placed."""
+
+    def __init__(
+        self,
+        *,
+        hold_request_id: _builtins.str = ...,
+        state: _events_pb2.HoldState.ValueType = ...,
+        amount: _builtins.int = ...,
+        spent: _builtins.int = ...,
+        place_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        cause: _ledger_pb2.Cause | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "end_time", b"end_time", "expire_time", b"expire_time", "place_time", b"place_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "cause", b"cause", "end_time", b"end_time", "expire_time", b"expire_time", "hold_request_id", b"hold_request_id", "place_time", b"place_time", "spent", b"spent", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldSummary: _TypeAlias = HoldSummary  # noqa: Y015
+
+@_typing.final
+class ListHoldsRequest(_message.Message):
+    """Asks for a page of holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    ACTIVE_ONLY_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    member_id: _builtins.str
+    """Names the member."""
+    asset: _builtins.str
+    """Names what is counted; empty means `points`."""
+    active_only: _builtins.bool
+    """Leaves out holds that have ended."""
+    page_size: _builtins.int
+    """Bounds the page: 0 means 50, more than 1,000 means 1,000."""
+    page_token: _builtins.str
+    """Continues a listing: the `next_page_token` of the page before, with all other arguments unchanged."""
+    def __init__(
+        self,
+        *,
+        member_id: _builtins.str = ...,
+        asset: _builtins.str = ...,
+        active_only: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_only", b"active_only", "asset", b"asset", "member_id", b"member_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHoldsRequest: _TypeAlias = ListHoldsRequest  # noqa: Y015
+
+@_typing.final
+class ListHoldsResponse(_message.Message):
+    """Gives a page of holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the page that follows; empty at the end."""
+    @_builtins.property
+    def holds(self) -> _containers.RepeatedCompositeFieldContainer[Global___HoldSummary]:
+        """Lists the holds, newest first."""
+
+    def __init__(
+        self,
+        *,
+        holds: _abc.Iterable[Global___HoldSummary] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHoldsResponse: _TypeAlias = ListHoldsResponse  # noqa: Y015
+
+@_typing.final
+class ListExpirationsRequest(_message.Message):
+    """Asks what expires."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    member_id: _builtins.str
+    """Names the member."""
+    asset: _builtins.str
+    """Names what is counted; empty means `points`."""
+    page_size: _builtins.int
+    """Bounds the page: 0 means 50, more than 1,000 means 1,000."""
+    page_token: _builtins.str
+    """Continues a listing: the `next_page_token` of the page before, with all other arguments unchanged."""
+    @_builtins.property
+    def until_time(self) -> _timestamp_pb2.Timestamp:
+        """Bounds what is listed, exclusive; absent means all that ever expires."""
+
+    def __init__(
+        self,
+        *,
+        member_id: _builtins.str = ...,
+        asset: _builtins.str = ...,
+        until_time: _timestamp_pb2.Timestamp | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["until_time", b"until_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "member_id", b"member_id", "page_size", b"page_size", "page_token", b"page_token", "until_time", b"until_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListExpirationsRequest: _TypeAlias = ListExpirationsRequest  # noqa: Y015
+
+@_typing.final
+class ListExpirationsResponse(_message.Message):
+    """Tells what expires."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPIRATIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the page that follows; empty at the end."""
+    @_builtins.property
+    def expirations(self) -> _containers.RepeatedCompositeFieldContainer[_ledger_pb2.NextExpiry]:
+        """Lists the ends, the earliest first, each with all that expires then."""
+
+    def __init__(
+        self,
+        *,
+        expirations: _abc.Iterable[_ledger_pb2.NextExpiry] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expirations", b"expirations", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListExpirationsResponse: _TypeAlias = ListExpirationsResponse  # noqa: Y015
+
+@_typing.final
+class GetOperationRequest(_message.Message):
+    """Asks how an operation ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Names the operation."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOperationRequest: _TypeAlias = GetOperationRequest  # noqa: Y015
+
+@_typing.final
+class GetOperationResponse(_message.Message):
+    """Tells how an operation ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def result(self) -> _ledger_pb2.OperationResult:
+        """Repeats the outcome."""
+
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[_ledger_pb2.Entry]:
+        """Lists what it moved in wallets, in order."""
+
+    def __init__(
+        self,
+        *,
+        result: _ledger_pb2.OperationResult | None = ...,
+        entries: _abc.Iterable[_ledger_pb2.Entry] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOperationResponse: _TypeAlias = GetOperationResponse  # noqa: Y015
+
+@_typing.final
+class UnexpireLotsRequest(_message.Message):
+    """Asks to give back what expired."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    EXPIRED_FROM_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRED_UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Identifies the whole; the operation of each member is derived from it."""
+    asset: _builtins.str
+    """Names what is counted."""
+    reason: _builtins.str
+    """Says why, in the words of whoever decided it; kept for ever."""
+    actor: _builtins.str
+    """Names who decided it, by an id that says nothing of the person."""
+    page_size: _builtins.int
+    """Bounds the page: 0 means 50, more than 1,000 means 1,000."""
+    page_token: _builtins.str
+    """Continues a listing: the `next_page_token` of the page before, with all other arguments unchanged."""
+    @_builtins.property
+    def expired_from_time(self) -> _timestamp_pb2.Timestamp:
+        """Tells from which end on lots are given back."""
+
+    @_builtins.property
+    def expired_until_time(self) -> _timestamp_pb2.Timestamp:
+        """Tells up to which end, exclusive."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Tells from when it can no longer be spent; absent means never."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        asset: _builtins.str = ...,
+        expired_from_time: _timestamp_pb2.Timestamp | None = ...,
+        expired_until_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "expired_from_time", b"expired_from_time", "expired_until_time", b"expired_until_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "asset", b"asset", "expire_time", b"expire_time", "expired_from_time", b"expired_from_time", "expired_until_time", b"expired_until_time", "page_size", b"page_size", "page_token", b"page_token", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnexpireLotsRequest: _TypeAlias = UnexpireLotsRequest  # noqa: Y015
+
+@_typing.final
+class UnexpireLotsResponse(_message.Message):
+    """Tells what was given back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the page that follows; empty at the end."""
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnexpiredMember]:
+        """Lists the members of this page who had something back."""
+
+    def __init__(
+        self,
+        *,
+        members: _abc.Iterable[Global___UnexpiredMember] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["members", b"members", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnexpireLotsResponse: _TypeAlias = UnexpireLotsResponse  # noqa: Y015
+
+@_typing.final
+class UnexpiredMember(_message.Message):
+    """Tells what one member had back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    member_id: _builtins.str
+    """Names the member."""
+    amount: _builtins.int
+    """Gives the amount."""
+    def __init__(
+        self,
+        *,
+        member_id: _builtins.str = ...,
+        amount: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "member_id", b"member_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnexpiredMember: _TypeAlias = UnexpiredMember  # noqa: Y015
+
+@_typing.final
+class ForgetMemberRequest(_message.Message):
+    """Asks to forget a member."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    member_id: _builtins.str
+    """Names the member."""
+    request_id: _builtins.str
+    """Identifies the request; chosen by the caller, unique in its program."""
+    def __init__(
+        self,
+        *,
+        member_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["member_id", b"member_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetMemberRequest: _TypeAlias = ForgetMemberRequest  # noqa: Y015
+
+@_typing.final
+class ForgetMemberResponse(_message.Message):
+    """Tells what was forgotten."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    WALLET_COUNT_FIELD_NUMBER: _builtins.int
+    replayed: _builtins.bool
+    """Is true where the outcome stood before this call."""
+    wallet_count: _builtins.int
+    """Counts the wallets that name nobody now."""
+    def __init__(
+        self,
+        *,
+        replayed: _builtins.bool = ...,
+        wallet_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed", "wallet_count", b"wallet_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetMemberResponse: _TypeAlias = ForgetMemberResponse  # noqa: Y015

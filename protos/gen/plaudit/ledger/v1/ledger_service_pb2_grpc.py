@@ -60,6 +60,41 @@ class LedgerServiceStub:
                 request_serializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.ListLotsRequest.SerializeToString,
                 response_deserializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.ListLotsResponse.FromString,
                 _registered_method=True)
+        self.SummarizeStatement = channel.unary_unary(
+                '/plaudit.ledger.v1.LedgerService/SummarizeStatement',
+                request_serializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.SummarizeStatementRequest.SerializeToString,
+                response_deserializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.SummarizeStatementResponse.FromString,
+                _registered_method=True)
+        self.PreviewSpend = channel.unary_unary(
+                '/plaudit.ledger.v1.LedgerService/PreviewSpend',
+                request_serializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.PreviewSpendRequest.SerializeToString,
+                response_deserializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.PreviewSpendResponse.FromString,
+                _registered_method=True)
+        self.ListHolds = channel.unary_unary(
+                '/plaudit.ledger.v1.LedgerService/ListHolds',
+                request_serializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.ListHoldsRequest.SerializeToString,
+                response_deserializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.ListHoldsResponse.FromString,
+                _registered_method=True)
+        self.ListExpirations = channel.unary_unary(
+                '/plaudit.ledger.v1.LedgerService/ListExpirations',
+                request_serializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.ListExpirationsRequest.SerializeToString,
+                response_deserializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.ListExpirationsResponse.FromString,
+                _registered_method=True)
+        self.GetOperation = channel.unary_unary(
+                '/plaudit.ledger.v1.LedgerService/GetOperation',
+                request_serializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.GetOperationRequest.SerializeToString,
+                response_deserializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.GetOperationResponse.FromString,
+                _registered_method=True)
+        self.UnexpireLots = channel.unary_unary(
+                '/plaudit.ledger.v1.LedgerService/UnexpireLots',
+                request_serializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.UnexpireLotsRequest.SerializeToString,
+                response_deserializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.UnexpireLotsResponse.FromString,
+                _registered_method=True)
+        self.ForgetMember = channel.unary_unary(
+                '/plaudit.ledger.v1.LedgerService/ForgetMember',
+                request_serializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.ForgetMemberRequest.SerializeToString,
+                response_deserializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.ForgetMemberResponse.FromString,
+                _registered_method=True)
 
 
 class LedgerServiceServicer:
@@ -67,7 +102,7 @@ class LedgerServiceServicer:
     """
 
     def PostOperations(self, request, context):
-        """Posts 1 to 1,000 operations, each judged alone, and answers in their order.
+        """Posts 1 to 1,000 operations and answers in their order: each judged alone, or all or none where `linked`.
 
         Idempotent by the `request_id` of each operation, for ever. A refused operation changes nothing but its own frozen
         outcome. Fails as a whole only with `FIELD_INVALID` (number of operations), `QUEUE_FULL` or
@@ -107,6 +142,60 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SummarizeStatement(self, request, context):
+        """Sums up what happened to one asset of a member within a time: what there was, what came and went by kind, and what
+        there is. It adds up, by whenever expiries are booked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewSpend(self, request, context):
+        """Tells what a spend would take now, lot by lot, without taking it; refused as the spend would be.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListHolds(self, request, context):
+        """Lists the holds of a member, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListExpirations(self, request, context):
+        """Lists what of one asset of a member expires when, the earliest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetOperation(self, request, context):
+        """Tells how an operation ended, by its request id, with all that it moved: a definite answer after any failure.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnexpireLots(self, request, context):
+        """Gives back what expired unspent within a time, for every member of the program.
+
+        Page by page, each idempotent by the request id: call it again with the token until there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForgetMember(self, request, context):
+        """Cuts the tie between a member and what the ledger holds: balances, entries and seals stay and name nobody.
+
+        A member of that id who comes later is another one. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LedgerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -134,6 +223,41 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.ListLots,
                     request_deserializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.ListLotsRequest.FromString,
                     response_serializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.ListLotsResponse.SerializeToString,
+            ),
+            'SummarizeStatement': grpc.unary_unary_rpc_method_handler(
+                    servicer.SummarizeStatement,
+                    request_deserializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.SummarizeStatementRequest.FromString,
+                    response_serializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.SummarizeStatementResponse.SerializeToString,
+            ),
+            'PreviewSpend': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewSpend,
+                    request_deserializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.PreviewSpendRequest.FromString,
+                    response_serializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.PreviewSpendResponse.SerializeToString,
+            ),
+            'ListHolds': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHolds,
+                    request_deserializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.ListHoldsRequest.FromString,
+                    response_serializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.ListHoldsResponse.SerializeToString,
+            ),
+            'ListExpirations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListExpirations,
+                    request_deserializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.ListExpirationsRequest.FromString,
+                    response_serializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.ListExpirationsResponse.SerializeToString,
+            ),
+            'GetOperation': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOperation,
+                    request_deserializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.GetOperationRequest.FromString,
+                    response_serializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.GetOperationResponse.SerializeToString,
+            ),
+            'UnexpireLots': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnexpireLots,
+                    request_deserializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.UnexpireLotsRequest.FromString,
+                    response_serializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.UnexpireLotsResponse.SerializeToString,
+            ),
+            'ForgetMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgetMember,
+                    request_deserializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.ForgetMemberRequest.FromString,
+                    response_serializer=plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.ForgetMemberResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -272,6 +396,195 @@ class LedgerService:
             '/plaudit.ledger.v1.LedgerService/ListLots',
             plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.ListLotsRequest.SerializeToString,
             plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.ListLotsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SummarizeStatement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plaudit.ledger.v1.LedgerService/SummarizeStatement',
+            plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.SummarizeStatementRequest.SerializeToString,
+            plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.SummarizeStatementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewSpend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plaudit.ledger.v1.LedgerService/PreviewSpend',
+            plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.PreviewSpendRequest.SerializeToString,
+            plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.PreviewSpendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListHolds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plaudit.ledger.v1.LedgerService/ListHolds',
+            plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.ListHoldsRequest.SerializeToString,
+            plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.ListHoldsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListExpirations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plaudit.ledger.v1.LedgerService/ListExpirations',
+            plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.ListExpirationsRequest.SerializeToString,
+            plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.ListExpirationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOperation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plaudit.ledger.v1.LedgerService/GetOperation',
+            plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.GetOperationRequest.SerializeToString,
+            plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.GetOperationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnexpireLots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plaudit.ledger.v1.LedgerService/UnexpireLots',
+            plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.UnexpireLotsRequest.SerializeToString,
+            plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.UnexpireLotsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plaudit.ledger.v1.LedgerService/ForgetMember',
+            plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.ForgetMemberRequest.SerializeToString,
+            plaudit_dot_ledger_dot_v1_dot_ledger__service__pb2.ForgetMemberResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,7 +34,7 @@ class LedgerServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> LedgerServiceAsyncStub: ...
     PostOperations: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.PostOperationsRequest, _ledger_service_pb2.PostOperationsResponse]
-    """Posts 1 to 1,000 operations, each judged alone, and answers in their order.
+    """Posts 1 to 1,000 operations and answers in their order: each judged alone, or all or none where `linked`.
 
     Idempotent by the `request_id` of each operation, for ever. A refused operation changes nothing but its own frozen
     outcome. Fails as a whole only with `FIELD_INVALID` (number of operations), `QUEUE_FULL` or
@@ -51,6 +51,28 @@ class LedgerServiceStub:
     """Lists what happened to one asset of a member, newest first, each with its running balance and cause."""
     ListLots: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ListLotsRequest, _ledger_service_pb2.ListLotsResponse]
     """Lists the lots of a member, newest first."""
+    SummarizeStatement: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.SummarizeStatementRequest, _ledger_service_pb2.SummarizeStatementResponse]
+    """Sums up what happened to one asset of a member within a time: what there was, what came and went by kind, and what
+    there is. It adds up, by whenever expiries are booked.
+    """
+    PreviewSpend: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.PreviewSpendRequest, _ledger_service_pb2.PreviewSpendResponse]
+    """Tells what a spend would take now, lot by lot, without taking it; refused as the spend would be."""
+    ListHolds: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ListHoldsRequest, _ledger_service_pb2.ListHoldsResponse]
+    """Lists the holds of a member, newest first."""
+    ListExpirations: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ListExpirationsRequest, _ledger_service_pb2.ListExpirationsResponse]
+    """Lists what of one asset of a member expires when, the earliest first."""
+    GetOperation: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.GetOperationRequest, _ledger_service_pb2.GetOperationResponse]
+    """Tells how an operation ended, by its request id, with all that it moved: a definite answer after any failure."""
+    UnexpireLots: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.UnexpireLotsRequest, _ledger_service_pb2.UnexpireLotsResponse]
+    """Gives back what expired unspent within a time, for every member of the program.
+
+    Page by page, each idempotent by the request id: call it again with the token until there is none.
+    """
+    ForgetMember: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ForgetMemberRequest, _ledger_service_pb2.ForgetMemberResponse]
+    """Cuts the tie between a member and what the ledger holds: balances, entries and seals stay and name nobody.
+
+    A member of that id who comes later is another one. Idempotent.
+    """
 
 @_typing.type_check_only
 class LedgerServiceAsyncStub(LedgerServiceStub):
@@ -58,7 +80,7 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     PostOperations: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.PostOperationsRequest, _ledger_service_pb2.PostOperationsResponse]  # type: ignore[assignment]
-    """Posts 1 to 1,000 operations, each judged alone, and answers in their order.
+    """Posts 1 to 1,000 operations and answers in their order: each judged alone, or all or none where `linked`.
 
     Idempotent by the `request_id` of each operation, for ever. A refused operation changes nothing but its own frozen
     outcome. Fails as a whole only with `FIELD_INVALID` (number of operations), `QUEUE_FULL` or
@@ -75,6 +97,28 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     """Lists what happened to one asset of a member, newest first, each with its running balance and cause."""
     ListLots: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListLotsRequest, _ledger_service_pb2.ListLotsResponse]  # type: ignore[assignment]
     """Lists the lots of a member, newest first."""
+    SummarizeStatement: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.SummarizeStatementRequest, _ledger_service_pb2.SummarizeStatementResponse]  # type: ignore[assignment]
+    """Sums up what happened to one asset of a member within a time: what there was, what came and went by kind, and what
+    there is. It adds up, by whenever expiries are booked.
+    """
+    PreviewSpend: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.PreviewSpendRequest, _ledger_service_pb2.PreviewSpendResponse]  # type: ignore[assignment]
+    """Tells what a spend would take now, lot by lot, without taking it; refused as the spend would be."""
+    ListHolds: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListHoldsRequest, _ledger_service_pb2.ListHoldsResponse]  # type: ignore[assignment]
+    """Lists the holds of a member, newest first."""
+    ListExpirations: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListExpirationsRequest, _ledger_service_pb2.ListExpirationsResponse]  # type: ignore[assignment]
+    """Lists what of one asset of a member expires when, the earliest first."""
+    GetOperation: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetOperationRequest, _ledger_service_pb2.GetOperationResponse]  # type: ignore[assignment]
+    """Tells how an operation ended, by its request id, with all that it moved: a definite answer after any failure."""
+    UnexpireLots: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.UnexpireLotsRequest, _ledger_service_pb2.UnexpireLotsResponse]  # type: ignore[assignment]
+    """Gives back what expired unspent within a time, for every member of the program.
+
+    Page by page, each idempotent by the request id: call it again with the token until there is none.
+    """
+    ForgetMember: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ForgetMemberRequest, _ledger_service_pb2.ForgetMemberResponse]  # type: ignore[assignment]
+    """Cuts the tie between a member and what the ledger holds: balances, entries and seals stay and name nobody.
+
+    A member of that id who comes later is another one. Idempotent.
+    """
 
 class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Moves and tells value. Values cannot be moved between members nor paid out: there is no such operation."""
@@ -85,7 +129,7 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ledger_service_pb2.PostOperationsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_service_pb2.PostOperationsResponse, _abc.Awaitable[_ledger_service_pb2.PostOperationsResponse]]:
-        """Posts 1 to 1,000 operations, each judged alone, and answers in their order.
+        """Posts 1 to 1,000 operations and answers in their order: each judged alone, or all or none where `linked`.
 
         Idempotent by the `request_id` of each operation, for ever. A refused operation changes nothing but its own frozen
         outcome. Fails as a whole only with `FIELD_INVALID` (number of operations), `QUEUE_FULL` or
@@ -126,5 +170,69 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_service_pb2.ListLotsResponse, _abc.Awaitable[_ledger_service_pb2.ListLotsResponse]]:
         """Lists the lots of a member, newest first."""
+
+    @_abc_1.abstractmethod
+    def SummarizeStatement(
+        self,
+        request: _ledger_service_pb2.SummarizeStatementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.SummarizeStatementResponse, _abc.Awaitable[_ledger_service_pb2.SummarizeStatementResponse]]:
+        """Sums up what happened to one asset of a member within a time: what there was, what came and went by kind, and what
+        there is. It adds up, by whenever expiries are booked.
+        """
+
+    @_abc_1.abstractmethod
+    def PreviewSpend(
+        self,
+        request: _ledger_service_pb2.PreviewSpendRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.PreviewSpendResponse, _abc.Awaitable[_ledger_service_pb2.PreviewSpendResponse]]:
+        """Tells what a spend would take now, lot by lot, without taking it; refused as the spend would be."""
+
+    @_abc_1.abstractmethod
+    def ListHolds(
+        self,
+        request: _ledger_service_pb2.ListHoldsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.ListHoldsResponse, _abc.Awaitable[_ledger_service_pb2.ListHoldsResponse]]:
+        """Lists the holds of a member, newest first."""
+
+    @_abc_1.abstractmethod
+    def ListExpirations(
+        self,
+        request: _ledger_service_pb2.ListExpirationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.ListExpirationsResponse, _abc.Awaitable[_ledger_service_pb2.ListExpirationsResponse]]:
+        """Lists what of one asset of a member expires when, the earliest first."""
+
+    @_abc_1.abstractmethod
+    def GetOperation(
+        self,
+        request: _ledger_service_pb2.GetOperationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.GetOperationResponse, _abc.Awaitable[_ledger_service_pb2.GetOperationResponse]]:
+        """Tells how an operation ended, by its request id, with all that it moved: a definite answer after any failure."""
+
+    @_abc_1.abstractmethod
+    def UnexpireLots(
+        self,
+        request: _ledger_service_pb2.UnexpireLotsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.UnexpireLotsResponse, _abc.Awaitable[_ledger_service_pb2.UnexpireLotsResponse]]:
+        """Gives back what expired unspent within a time, for every member of the program.
+
+        Page by page, each idempotent by the request id: call it again with the token until there is none.
+        """
+
+    @_abc_1.abstractmethod
+    def ForgetMember(
+        self,
+        request: _ledger_service_pb2.ForgetMemberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.ForgetMemberResponse, _abc.Awaitable[_ledger_service_pb2.ForgetMemberResponse]]:
+        """Cuts the tie between a member and what the ledger holds: balances, entries and seals stay and name nobody.
+
+        A member of that id who comes later is another one. Idempotent.
+        """
 
 def add_LedgerServiceServicer_to_server(servicer: LedgerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

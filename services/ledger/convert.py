@@ -1,0 +1,319 @@
+"""Messages to operations and outcomes back; what the fields of a message must be to each other."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from plaudit.ledger.v1 import ledger_pb2
+
+from services.kernel import errors, ids, refusals, times
+from services.kernel.errors import Violation
+from services.ledger import expiry, model
+from services.ledger.model import ClawBackPolicy, Kind, Operation
+
+POINTS = model.DEFAULT_ASSET
+ENDS = {
+    ledger_pb2.EXPIRY_END_UNSPECIFIED: expiry.End.INSTANT,
+    ledger_pb2.EXPIRY_END_DAY: expiry.End.DAY,
+    ledger_pb2.EXPIRY_END_MONTH: expiry.End.MONTH,
+    ledger_pb2.EXPIRY_END_QUARTER: expiry.End.QUARTER,
+    ledger_pb2.EXPIRY_END_YEAR: expiry.End.YEAR,
+}
+CLAW_BACKS = {
+    ledger_pb2.CLAW_BACK_POLICY_WRITE_OFF: ClawBackPolicy.WRITE_OFF,
+    ledger_pb2.CLAW_BACK_POLICY_OTHER_LOTS: ClawBackPolicy.OTHER_LOTS,
+    ledger_pb2.CLAW_BACK_POLICY_OTHER_LOTS_THEN_DEBT: ClawBackPolicy.OTHER_LOTS_THEN_DEBT,
+    ledger_pb2.CLAW_BACK_POLICY_DEBT: ClawBackPolicy.DEBT,
+}
+Fields = dict[str, Any]
+
+
+def violations(message: ledger_pb2.Operation) -> list[Violation]:
+    """Lists how fields of an operation contradict each other; none where all is well."""
+    name = message.WhichOneof("action")
+    if name is None:
+        return [Violation("action", f"must be one of {', '.join(sorted(READERS))}")]
+    check = CHECKS.get(name)
+    return check(getattr(message, name)) if check is not None else []
+
+
+def operation(message: ledger_pb2.Operation) -> Operation:
+    """Reads a well-formed operation; `content` is what makes it the same or another."""
+    name = message.WhichOneof("action")
+    assert name is not None, "A well-formed operation has an action."
+    kind, read = READERS[name]
+    content, parts = read(getattr(message, name))
+    occurred_at = times.from_proto(message.occur_time) if message.HasField("occur_time") else None
+    content["occurTime"] = occurred_at
+    cause = model.NO_CAUSE
+    if message.HasField("cause"):
+        told = message.cause
+        cause = model.Cause(
+            told.event_id or None,
+            told.rule_id or None,
+            told.rule_version or None,
+            told.redemption_id or None,
+            told.campaign_id or None,
+        )
+        content["cause"] = told.SerializeToString(deterministic=True).hex()
+    else:
+        content["cause"] = ""
+    return Operation(
+        request_id=message.request_id,
+        key=ids.request_key(message.request_id),
+        kind=kind,
+        occurred_at=occurred_at,
+        cause=cause,
+        content=content,
+        fingerprint=model.fingerprint(kind, content),
+        **parts,
+    )
+
+
+def _earn(action: ledger_pb2.Earn) -> tuple[Fields, Fields]:
+    content, parts = _owner(action)
+    effective_at, expires_at = instant(action, "effective_time"), instant(action, "expire_time")
+    content |= {"effectiveTime": effective_at, "expireTime": expires_at, "priority": action.priority}
+    parts |= {"effective_at": effective_at, "expires_at": expires_at, "priority": action.priority}
+    # What most earns do without is part of the content only where it is there: absent, it makes no difference.
+    if action.pending or action.promotional or action.budget_id or action.allocated_value:
+        content |= {
+            "pending": action.pending,
+            "promotional": action.promotional,
+            "budgetId": action.budget_id,
+            "allocatedValue": action.allocated_value,
+        }
+        parts |= {
+            "is_pending": action.pending,
+            "is_promotional": action.promotional,
+            "budget_id": action.budget_id or None,
+            "allocated_value": action.allocated_value,
+        }
+    if action.HasField("cashback"):
+        content["cashback"] = [action.cashback.base_amount, action.cashback.basis_points]
+        parts |= {"base_amount": action.cashback.base_amount, "basis_points": action.cashback.basis_points}
+    if action.HasField("expiry"):
+        told = action.expiry
+        policy = expiry.Policy(
+            zone=told.time_zone, months=told.months, days=told.days, end=ENDS[told.end], rolling=told.rolling
+        )
+        content["expiry"] = expiry.to_text(policy)
+        parts["policy"] = policy
+    return content, parts
+
+
+def _owner(action: Any) -> tuple[Fields, Fields]:
+    content = {"memberId": action.member_id, "asset": action.asset, "amount": action.amount}
+    return content, {"owner": (action.member_id, action.asset), "amount": action.amount}
+
+
+def _hold(action: ledger_pb2.Hold) -> tuple[Fields, Fields]:
+    content, parts = _owner(action)
+    return {**content, "timeoutS": action.timeout_s}, {**parts, "timeout_s": action.timeout_s}
+
+
+def _targeting(field: str, *, has_amount: bool) -> Callable[[Any], tuple[Fields, Fields]]:
+    """Makes the reader of an action that names a target, and perhaps a part of it."""
+    name = "".join(part.title() if index else part for index, part in enumerate(field.split("_")))
+
+    def read(action: Any) -> tuple[Fields, Fields]:
+        target_id = getattr(action, field)
+        content: Fields = {name: target_id}
+        parts: Fields = {"target_id": target_id, "target_key": ids.request_key(target_id)}
+        if has_amount:
+            content["amount"] = parts["amount"] = action.amount
+        return content, parts
+
+    return read
+
+
+def _claw_back(action: ledger_pb2.ClawBack) -> tuple[Fields, Fields]:
+    content, parts = _targeting("target_request_id", has_amount=True)(action)
+    policy = CLAW_BACKS[action.policy]
+    return {**content, "policy": policy.value}, {**parts, "claw_back": policy}
+
+
+def _adjust(action: ledger_pb2.Adjust) -> tuple[Fields, Fields]:
+    expires_at = instant(action, "expire_time")
+    content = {
+        "memberId": action.member_id,
+        "asset": action.asset,
+        "change": action.change,
+        "reason": action.reason,
+        "actor": action.actor,
+        "expireTime": expires_at,
+    }
+    parts = {
+        "owner": (action.member_id, action.asset),
+        "amount": action.change,
+        "reason": action.reason,
+        "actor": action.actor,
+        "expires_at": expires_at,
+    }
+    return content, parts
+
+
+def _exchange(action: ledger_pb2.Exchange) -> tuple[Fields, Fields]:
+    content = {
+        "memberId": action.member_id,
+        "fromAsset": action.from_asset,
+        "toAsset": action.to_asset,
+        "amount": action.amount,
+    }
+    return content, {
+        "owner": (action.member_id, action.from_asset),
+        "to_asset": action.to_asset,
+        "amount": action.amount,
+    }
+
+
+def _expire(action: ledger_pb2.Expire) -> tuple[Fields, Fields]:
+    content = {
+        "memberId": action.member_id,
+        "asset": action.asset,
+        "earnRequestId": action.earn_request_id,
+        "reason": action.reason,
+        "actor": action.actor,
+    }
+    parts: Fields = {
+        "owner": (action.member_id, action.asset),
+        "reason": action.reason,
+        "actor": action.actor,
+        "target_id": action.earn_request_id,
+    }
+    if action.earn_request_id:
+        parts["target_key"] = ids.request_key(action.earn_request_id)
+    return content, parts
+
+
+def _unexpire(action: ledger_pb2.Unexpire) -> tuple[Fields, Fields]:
+    parts: Fields = {
+        "expired_from": times.from_proto(action.expired_from_time),
+        "expired_until": times.from_proto(action.expired_until_time),
+        "expires_at": instant(action, "expire_time"),
+        "reason": action.reason,
+        "actor": action.actor,
+    }
+    content = {
+        "memberId": action.member_id,
+        "asset": action.asset,
+        "expiredFromTime": parts["expired_from"],
+        "expiredUntilTime": parts["expired_until"],
+        "expireTime": parts["expires_at"],
+        "reason": action.reason,
+        "actor": action.actor,
+    }
+    return content, {**parts, "owner": (action.member_id, action.asset)}
+
+
+def _fund(action: ledger_pb2.FundBudget) -> tuple[Fields, Fields]:
+    return (
+        {"budgetId": action.budget_id, "amount": action.amount},
+        {"budget_id": action.budget_id, "amount": action.amount},
+    )
+
+
+def _close(action: ledger_pb2.CloseBudget) -> tuple[Fields, Fields]:
+    return {"budgetId": action.budget_id}, {"budget_id": action.budget_id}
+
+
+READERS: dict[str, tuple[Kind, Callable[[Any], tuple[Fields, Fields]]]] = {
+    "earn": (Kind.EARN, _earn),
+    "hold": (Kind.HOLD, _hold),
+    "capture": (Kind.CAPTURE, _targeting("hold_request_id", has_amount=True)),
+    "release": (Kind.RELEASE, _targeting("hold_request_id", has_amount=False)),
+    "reverse": (Kind.REVERSE, _targeting("target_request_id", has_amount=True)),
+    "confirm_earn": (Kind.CONFIRM, _targeting("earn_request_id", has_amount=False)),
+    "cancel_earn": (Kind.CANCEL, _targeting("earn_request_id", has_amount=False)),
+    "spend": (Kind.SPEND, _owner),
+    "claw_back": (Kind.CLAW_BACK, _claw_back),
+    "adjust": (Kind.ADJUST, _adjust),
+    "exchange": (Kind.EXCHANGE, _exchange),
+    "expire": (Kind.EXPIRE, _expire),
+    "unexpire": (Kind.UNEXPIRE, _unexpire),
+    "fund_budget": (Kind.FUND, _fund),
+    "close_budget": (Kind.CLOSE, _close),
+}
+
+
+def _check_earn(action: ledger_pb2.Earn) -> list[Violation]:
+    found = []
+    if bool(action.amount) == action.HasField("cashback"):
+        message = "must not be given with earn.cashback" if action.amount else "is required, or earn.cashback"
+        found.append(Violation("earn.amount", message))
+    if action.HasField("expiry"):
+        if action.HasField("expire_time"):
+            found.append(Violation("earn.expireTime", "must not be given with earn.expiry"))
+        if not (action.expiry.months or action.expiry.days or action.expiry.end):
+            found.append(Violation("earn.expiry", "must have months, days or an end"))
+    if action.pending and action.HasField("effective_time"):
+        found.append(Violation("earn.effectiveTime", "must not be given with earn.pending: confirming it says when"))
+    return found
+
+
+def _check_adjust(action: ledger_pb2.Adjust) -> list[Violation]:
+    if not action.change:
+        return [Violation("adjust.change", "must not be 0")]
+    if action.change < 0 and action.HasField("expire_time"):
+        return [Violation("adjust.expireTime", "must not be given where value is taken")]
+    return []
+
+
+def _check_exchange(action: ledger_pb2.Exchange) -> list[Violation]:
+    if action.from_asset == action.to_asset:
+        return [Violation("exchange.toAsset", "must not be exchange.fromAsset")]
+    return []
+
+
+def _check_unexpire(action: ledger_pb2.Unexpire) -> list[Violation]:
+    if times.from_proto(action.expired_from_time) >= times.from_proto(action.expired_until_time):
+        return [Violation("unexpire.expiredUntilTime", "must be after unexpire.expiredFromTime")]
+    return []
+
+
+CHECKS: dict[str, Callable[[Any], list[Violation]]] = {
+    "earn": _check_earn,
+    "adjust": _check_adjust,
+    "exchange": _check_exchange,
+    "unexpire": _check_unexpire,
+}
+
+
+def result(request_id: str, outcome: model.Outcome | errors.DomainError) -> ledger_pb2.OperationResult:
+    """Says how an operation ended."""
+    if isinstance(outcome, errors.DomainError):
+        return ledger_pb2.OperationResult(request_id=request_id, refusal=refusals.to_proto(outcome))
+    if outcome.refusal is not None:
+        refusal = refusals.to_proto(outcome.refusal)
+        return ledger_pb2.OperationResult(request_id=request_id, replayed=outcome.replayed, refusal=refusal)
+    assert outcome.posting is not None, "An outcome is a posting or a refusal."
+    return ledger_pb2.OperationResult(
+        request_id=request_id, replayed=outcome.replayed, posting=posting(outcome.posting)
+    )
+
+
+def posting(done: model.Posting) -> ledger_pb2.Posting:
+    """Says what an operation did."""
+    message = ledger_pb2.Posting(
+        post_time=times.to_proto(done.posted_at), amount=done.amount, expire_time=time(done.expires_at)
+    )
+    if done.parts:
+        message.allocations.extend(
+            ledger_pb2.Allocation(lot_id=part.lot_id, amount=part.amount, expire_time=time(part.expires_at))
+            for part in done.parts
+        )
+        message.burn_order_version = done.burn_order_version
+    if done.written_off or done.debt or done.given:
+        message.written_off, message.debt, message.given = done.written_off, done.debt, done.given
+    return message
+
+
+def instant(message: Any, name: str) -> datetime | None:
+    """Reads a field that may be absent."""
+    return times.from_proto(getattr(message, name)) if message.HasField(name) else None
+
+
+def time(value: datetime | None) -> Timestamp | None:
+    """Writes an instant that may be absent."""
+    return times.to_proto(value) if value else None

@@ -1,0 +1,213 @@
+"""Earning: lots are made, confirmed, cancelled and taken back. Pure."""
+
+from datetime import datetime
+
+from services.ledger import errors, expiry, model
+from services.ledger.decisions import budgets
+from services.ledger.model import ClawBackPolicy, Kind, Lot, Operation, Posting, Target, Wallet
+from services.ledger.state import State
+
+
+def earn(state: State, item: Operation) -> Posting:
+    """Gives a member a new lot; a cashback too small for one is carried to the next."""
+    assert item.owner is not None, "An earn names its owner."
+    wallet = state.wallets[item.owner]
+    amount, remainder = _amount(item, wallet)
+    effective_at, expires_at = _life(state, item)
+    budget = budgets.find_open(state, item.budget_id, wallet.asset) if item.budget_id else None
+    if effective_at is not None and expires_at is not None and expires_at <= effective_at:
+        raise errors.lot_life_empty(effective_at, expires_at)
+    if budget is not None:
+        budgets.check_left(budget, amount)
+    if not state.has_room(wallet, amount):
+        raise errors.balance_limit(model.BALANCE_MAX)
+    if budget is not None and amount:
+        budgets.take(state, budget, amount, is_pending=item.is_pending)
+    detail: model.Detail | None = None
+    if item.base_amount:
+        state.save(wallet)
+        wallet.remainder, wallet.is_changed = remainder, True
+        detail = {"base": item.base_amount, "basis_points": item.basis_points, "remainder": remainder}
+    if item.policy is not None:
+        detail = {**(detail or {}), "expiry": expiry.to_text(item.policy)}
+    row = state.record(
+        item,
+        wallet,
+        expires_at=expires_at,
+        budget_id=item.budget_id,
+        budget_amount=-amount if budget is not None and amount else None,
+        allocated_value=item.allocated_value or None,
+        detail=detail,
+    )
+    if amount:
+        row.amount = amount
+        state.move(wallet, row)
+        _add_lot(state, item, wallet, row, effective_at, expires_at)
+    return Posting(state.now, amount, expires_at)
+
+
+def _amount(item: Operation, wallet: Wallet) -> tuple[int, int]:
+    """Computes a cashback in ten-thousandths with what was carried; gives the whole units and what is carried on."""
+    if not item.base_amount:
+        return item.amount, wallet.remainder
+    return divmod(item.base_amount * item.basis_points + wallet.remainder, model.REMAINDER_PARTS)
+
+
+def _life(state: State, item: Operation) -> tuple[datetime | None, datetime | None]:
+    """Tells when the new lot takes effect and ends; a pending one begins when it is confirmed."""
+    if item.is_pending:
+        return None, item.expires_at
+    effective_at = item.effective_at or item.occurred_at or state.now
+    if item.policy is None:
+        return effective_at, item.expires_at
+    start = max(effective_at, state.now) if item.policy.rolling else effective_at
+    return effective_at, expiry.ends_at(start, item.policy)
+
+
+def _add_lot(
+    state: State,
+    item: Operation,
+    wallet: Wallet,
+    row: model.Row,
+    effective_at: datetime | None,
+    expires_at: datetime | None,
+) -> None:
+    occurred_at = item.occurred_at or state.now
+    lot = state.add_lot(
+        wallet,
+        row,
+        effective_at=effective_at,
+        expires_at=expires_at,
+        occurred_at=None if occurred_at == effective_at else occurred_at,
+        priority=item.priority,
+        is_promotional=item.is_promotional,
+        expiry_policy=expiry.to_text(item.policy) if item.policy else None,
+    )
+    if item.policy is not None and item.policy.rolling:
+        wallet.has_rolling = True
+    state.extend(wallet)
+    if lot.is_over(state.now):
+        # A back-dated earn may be over on arrival: it is earned and expires in the same breath.
+        state.expire(wallet, lot, request_id=item.key, at=state.now)
+    state.settle(item, wallet)
+    state.add(
+        state.targets,
+        item.key,
+        Target(item.key, Kind.EARN, wallet.wallet_id, lot.number, None, item.budget_id),
+    )
+
+
+def confirm(state: State, item: Operation) -> Posting:
+    """Makes a pending earn spendable from now on."""
+    wallet, lot, target = _pending(state, item)
+    expires_at = lot.expires_at
+    if lot.expiry_policy is not None:
+        expires_at = expiry.ends_at(state.now, expiry.from_text(lot.expiry_policy))
+    if expires_at is not None and expires_at <= state.now:
+        raise errors.lot_life_empty(state.now, expires_at)
+    state.save(lot)
+    was_pending = lot.effective_at is None
+    lot.occurred_at = lot.occurred_at or lot.effective_at
+    lot.effective_at, lot.expires_at, lot.is_changed = state.now, expires_at, True
+    if target.budget_id is not None and was_pending:
+        budgets.confirm(state, state.budgets[target.budget_id], lot.amount)
+    state.record(item, wallet, held_amount=lot.amount, expires_at=expires_at, target_id=target.key)
+    state.settle(item, wallet)
+    return Posting(state.now, lot.amount, expires_at)
+
+
+def cancel(state: State, item: Operation) -> Posting:
+    """Takes a pending earn back; its budget has it again."""
+    wallet, lot, target = _pending(state, item)
+    returned = None
+    if target.budget_id is not None:
+        budget = state.budgets[target.budget_id]
+        returned = budgets.put_back(state, budget, lot.amount, was_pending=lot.effective_at is None) or None
+    taking = state.start_taking(item.key, wallet, Kind.CANCEL)
+    state.take(taking, [lot], lot.amount)
+    state.enter(item, wallet, -lot.amount, target_id=target.key, budget_id=target.budget_id, budget_amount=returned)
+    lot.occurred_at, lot.effective_at = lot.occurred_at or lot.effective_at, None
+    return Posting(state.now, lot.amount, parts=model.taken_parts(taking))
+
+
+def _pending(state: State, item: Operation) -> tuple[Wallet, Lot, Target]:
+    wallet, lot, target = _find(state, item)
+    is_pending = lot.effective_at is None or lot.effective_at > state.now
+    if not is_pending or lot.remaining < lot.amount:
+        raise errors.earn_not_pending(item.target_id)
+    return wallet, lot, target
+
+
+def _find(state: State, item: Operation) -> tuple[Wallet, Lot, Target]:
+    target = state.targets.get(item.target_key) if item.target_key else None
+    if target is None or target.kind is not Kind.EARN or target.number is None:
+        raise errors.earn_not_found(item.target_id)
+    wallet = state.by_id[target.wallet_id]
+    return wallet, state.lots_of(wallet)[target.number], target
+
+
+def claw_back(state: State, item: Operation) -> Posting:
+    """Takes an earn back: what its lot has left or let expire, then by policy other lots, a debt, or nothing."""
+    wallet, lot, target = _find(state, item)
+    if lot.effective_at is None or lot.effective_at > state.now:
+        raise errors.earn_pending(item.target_id)
+    left = lot.amount - (lot.clawed_back or 0)
+    if not left:
+        raise errors.earn_taken_back(item.target_id)
+    if item.amount > left:
+        raise errors.part_too_large(left, item.amount)
+    amount = item.amount or left
+    state.time_out_holds(wallet)
+    _revive(state, item, wallet, lot, amount)
+    taking = state.start_taking(item.key, wallet, Kind.CLAW_BACK)
+    missing = state.take(taking, [lot], amount)
+    state.save(lot)
+    lot.clawed_back, lot.is_changed = (lot.clawed_back or 0) + amount, True
+    if missing and item.claw_back in (ClawBackPolicy.OTHER_LOTS, ClawBackPolicy.OTHER_LOTS_THEN_DEBT):
+        others = [each for each in state.live_lots(wallet) if each is not lot]
+        missing = state.take(taking, sorted(others, key=lambda each: -each.number), missing)
+    debt = missing if item.claw_back in (ClawBackPolicy.DEBT, ClawBackPolicy.OTHER_LOTS_THEN_DEBT) else 0
+    return _enter_claw_back(state, item, target, amount=amount, taken=amount - missing, debt=debt)
+
+
+def _revive(state: State, item: Operation, wallet: Wallet, lot: Lot, amount: int) -> None:
+    """Gives back what of the lot has expired and is now taken: the member lost it once already."""
+    if not lot.is_over(state.now):
+        return
+    if lot.is_open:
+        assert lot.expires_at is not None, "What is over has an end."
+        state.expire(wallet, lot, request_id=item.key, at=lot.expires_at)
+    expired = min(amount, lot.remaining)
+    if expired:
+        state.follow(item.key, Kind.UNEXPIRY, wallet, expired, lot_number=lot.number)
+
+
+def _enter_claw_back(state: State, item: Operation, target: Target, *, amount: int, taken: int, debt: int) -> Posting:
+    wallet = state.by_id[target.wallet_id]
+    written_off = amount - taken - debt
+    returned = None
+    if target.budget_id is not None and taken:
+        returned = budgets.put_back(state, state.budgets[target.budget_id], taken, was_pending=False) or None
+    what = {
+        "target_id": target.key,
+        "budget_id": target.budget_id,
+        "budget_amount": returned,
+        "debt_amount": debt or None,
+        "burn_order_version": model.BURN_ORDER_VERSION,
+        "detail": {"amount": amount, "written_off": written_off, "debt": debt, "policy": item.claw_back.value},
+    }
+    if taken:
+        state.enter(item, wallet, -taken, **what)
+    else:
+        state.record(item, wallet, **what)
+    if debt:
+        state.save(wallet)
+        wallet.debt, wallet.is_changed = wallet.debt + debt, True
+    return Posting(
+        state.now,
+        amount,
+        parts=model.taken_parts(state.takings[item.key]),
+        written_off=written_off,
+        debt=debt,
+        burn_order_version=model.BURN_ORDER_VERSION,
+    )

@@ -1,0 +1,1 @@
+"""The ledger's verbs, a module a noun. One function, one transaction."""

@@ -1,0 +1,178 @@
+"""Posting: every change of value goes through here, batched; each operation alone, or with those it is linked to."""
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from services.kernel import batcher, clock, db, errors, feed
+from services.ledger import batch, model
+from services.ledger.decisions.budgets import NeedsWholeBudgetError
+from services.ledger.model import Item, Operation, Outcome, Owner
+from services.ledger.operations.needs import Needs
+from services.ledger.state import State
+from services.ledger.store import loading, writing
+
+# Wallets of owners that are known to exist; only a hint that saves a look, so it may forget.
+KNOWN_OWNERS_MAX = 200_000
+# How often a batch starts again because it needs more than it has locked: each time it asks for more.
+ATTEMPTS_MAX = 100
+
+
+class StaleOwnerError(Exception):
+    """Wallets are no longer those of the owners who were known to have them: the members were forgotten."""
+
+    def __init__(self, owners: set[Owner]) -> None:
+        super().__init__(len(owners))
+        self.owners = owners
+
+
+@dataclass
+class Ledger:
+    """The ledger over one database: everything is posted through `writes`."""
+
+    pool: db.Pool
+    time: clock.Clock
+    _known: dict[tuple[str, Owner], int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Starts the batcher that every write goes through."""
+        self.writes: batcher.Batcher[Item, list[Outcome]] = batcher.Batcher("ledger", self._run)
+
+    async def post(
+        self, program_id: str, operations: Sequence[Operation], *, linked: bool = False
+    ) -> list[Outcome | errors.DomainError]:
+        """Posts 1 to 1,000 operations, each judged alone, or all or none; gives their outcomes in order.
+
+        Idempotent by request id, for ever. Raises QUEUE_FULL, DRAINING and DEPENDENCY_UNAVAILABLE for all of them; one
+        that broke the ledger itself has a DomainError for its outcome.
+        """
+        items: list[Item] = [model.Linked(tuple(operations))] if linked else list(operations)
+        outcomes: list[Outcome | errors.DomainError] = []
+        for item, outcome in zip(items, await self.writes.submit(program_id, items), strict=True):
+            if isinstance(outcome, errors.DomainError):
+                outcomes += [outcome] * len(batch.operations_of(item))
+            else:
+                outcomes += outcome
+        return outcomes
+
+    async def post_one(self, program_id: str, operation: Operation) -> Outcome:
+        """Posts one operation and gives its posting; raises its refusal."""
+        [outcome] = await self.post(program_id, [operation])
+        if isinstance(outcome, errors.DomainError):
+            raise outcome
+        if outcome.refusal is not None:
+            raise outcome.refusal
+        return outcome
+
+    def forget(self, program_id: str, owners: Iterable[Owner]) -> None:
+        """Stops knowing the wallets of some owners."""
+        for owner in owners:
+            self._known.pop((program_id, owner), None)
+
+    async def _run(self, program_id: str, items: list[Item]) -> list[list[Outcome]]:
+        whole: set[str] = set()
+        for _ in range(ATTEMPTS_MAX):
+            try:
+                outcomes, made = await db.transaction(
+                    self.pool, lambda connection: self._post(connection, program_id, items, whole)
+                )
+            except NeedsWholeBudgetError as error:
+                whole.add(error.budget_id)
+            except StaleOwnerError as error:
+                self.forget(program_id, error.owners)
+            else:
+                self._remember(program_id, made)
+                return outcomes
+        raise AssertionError("A batch names no more budgets than it has operations.")
+
+    def _remember(self, program_id: str, made: dict[Owner, int]) -> None:
+        """Knows wallets from now on: only after the commit, since one that was rolled back does not exist."""
+        if len(self._known) > KNOWN_OWNERS_MAX:
+            self._known.clear()
+        self._known.update({(program_id, owner): wallet_id for owner, wallet_id in made.items()})
+
+    async def _post(
+        self, connection: db.Connection, program_id: str, items: list[Item], whole: set[str]
+    ) -> tuple[list[list[Outcome]], dict[Owner, int]]:
+        """Reads and locks in sorted order, decides, writes in bulk; tells the wallets that were not known, too."""
+        needs = Needs.of(items)
+        known = {owner: self._known[program_id, owner] for owner in needs.owners if (program_id, owner) in self._known}
+        missing = sorted(needs.owners - known.keys())
+        made = await loading.create_wallets(connection, program_id, missing) if missing else {}
+        state = await self._load(connection, program_id, needs, known | made)
+        if not needs.is_simple(state):
+            await self._load_lots(connection, program_id, state, needs)
+            await self._load_rest(connection, program_id, state, needs, whole)
+        machine = batch.Batch(state)
+        outcomes = [machine.post(item) for item in items]
+        await self._write(connection, program_id, state)
+        return outcomes, made
+
+    async def _load(
+        self, connection: db.Connection, program_id: str, needs: Needs, wallet_ids: dict[Owner, int]
+    ) -> State:
+        keys = sorted(needs.target_keys)
+        targets = await loading.find_targets(connection, program_id, keys) if keys else {}
+        locked = await loading.lock_wallets(
+            connection, program_id, {*wallet_ids.values(), *(target.wallet_id for target in targets.values())}
+        )
+        wallets = {(wallet.member_id, wallet.asset): wallet for wallet in locked}
+        if not wallet_ids.keys() <= wallets.keys():
+            raise StaleOwnerError(wallet_ids.keys() - wallets.keys())
+        # The time is taken once the locks are held, so that it never runs backwards within a wallet.
+        database_now, prior = await loading.find_outcomes(connection, program_id, needs.keys)
+        return State(now=self.time.tell(database_now), wallets=wallets, prior=prior, targets=targets)
+
+    async def _load_lots(self, connection: db.Connection, program_id: str, state: State, needs: Needs) -> None:
+        roots = needs.roots(state)
+        touched = needs.wallets_with_holds(state)
+        hold_ids = [target.hold_id for target in state.targets.values() if target.hold_id is not None]
+        if hold_ids or touched:
+            state.holds = await loading.read_holds(
+                connection, program_id, hold_ids=sorted(hold_ids), wallet_ids=touched, now=state.now
+            )
+        roots |= {hold.hold_id: hold.wallet_id for hold in state.holds.values()}
+        if roots:
+            state.takings = await loading.read_takings(
+                connection, program_id, sorted(set(roots.values())), sorted(roots)
+            )
+        named = needs.named_lots(state)
+        whole, opened, over = needs.wallets_of_lots(state)
+        lots = []
+        if named or whole or opened or over:
+            lots += await loading.read_lots(
+                connection, program_id, whole=whole, opened=opened, over=over, named=named, now=state.now
+            )
+        burnt = needs.burnt(state)
+        if burnt:
+            lots += await loading.read_burnable_lots(connection, program_id, burnt, state.now)
+        for lot in lots:
+            state.lots.setdefault(lot.wallet_id, {})[lot.number] = lot
+
+    async def _load_rest(
+        self, connection: db.Connection, program_id: str, state: State, needs: Needs, whole: set[str]
+    ) -> None:
+        budget_ids = needs.budget_ids | {
+            target.budget_id for target in state.targets.values() if target.budget_id is not None
+        }
+        if budget_ids:
+            pick = random.randrange(model.SHARDS_MAX)
+            picks = {each: -1 if each in whole | needs.whole_budget_ids else pick for each in budget_ids}
+            state.budgets = await loading.lock_budgets(connection, program_id, picks)
+        if needs.pairs:
+            state.rates = await loading.read_rates(connection, program_id, sorted(needs.pairs))
+
+    async def _write(self, connection: db.Connection, program_id: str, state: State) -> None:
+        await writing.write_lots(connection, program_id, [lot for lots in state.lots.values() for lot in lots.values()])
+        await writing.write_holds(connection, program_id, state.holds.values())
+        await writing.insert_allocations(connection, program_id, state.allocations)
+        await writing.update_wallets(connection, program_id, list(state.wallets.values()))
+        await writing.update_budgets(connection, program_id, state.budgets.values())
+        if state.rows:
+            # Last, since every writer of the program needs the heads.
+            positions = await feed.place(connection, program_id, [row.member_id for row in state.rows])
+            await writing.insert_journal(connection, program_id, state.now, state.rows, positions)
+
+
+def _weight(item: Item) -> int:
+    return len(item.operations) if isinstance(item, model.Linked) else 1

@@ -1,0 +1,29 @@
+"""The ledger over gRPC: a module a service of the contract."""
+
+import grpc
+from plaudit.feed.v1 import feed_service_pb2, feed_service_pb2_grpc
+from plaudit.ledger.v1 import (
+    ledger_service_pb2,
+    ledger_service_pb2_grpc,
+    operation_service_pb2,
+    operation_service_pb2_grpc,
+)
+
+from services.kernel import feed_rpc, rpc
+from services.kernel.interceptors import Authenticate
+from services.ledger import events
+from services.ledger.operations.posting import Ledger
+from services.ledger.server.ledger import LedgerServicer
+from services.ledger.server.operation import OperationServicer
+
+
+def build_server(ledger: Ledger, authenticate: Authenticate) -> rpc.Server:
+    """Makes the server of the ledger and its feed."""
+
+    def register(server: grpc.aio.Server) -> None:
+        ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerServicer(ledger), server)
+        operation_service_pb2_grpc.add_OperationServiceServicer_to_server(OperationServicer(ledger), server)
+        feed_service_pb2_grpc.add_FeedServiceServicer_to_server(feed_rpc.FeedServicer(ledger.pool, events.read), server)
+
+    files = [ledger_service_pb2.DESCRIPTOR, operation_service_pb2.DESCRIPTOR, feed_service_pb2.DESCRIPTOR]
+    return rpc.Server(files=files, authenticate=authenticate, register=register)

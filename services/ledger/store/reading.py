@@ -1,0 +1,105 @@
+"""What is told of balances, statements and lots."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from services.kernel import db
+from services.ledger import model
+from services.ledger.model import Owner
+from services.ledger.store import QUERIES
+
+
+async def read_balances(
+    connection: db.Connection, program_id: str, member_ids: Sequence[str], as_of: datetime
+) -> dict[str, list[model.Balance]]:
+    """Tells how members stand at an instant, by asset; members without a wallet are left out."""
+    found: dict[str, list[model.Balance]] = {}
+    for row in await connection.fetch(QUERIES["read_balances"], program_id, member_ids, as_of):
+        member_id, *values = row.values()
+        found.setdefault(member_id, []).append(model.Balance(*values))
+    return found
+
+
+async def find_wallet(
+    connection: db.Connection, program_id: str, owner: Owner, now: datetime
+) -> tuple[int, bool] | None:
+    """Finds a wallet, and tells whether something in it is over and yet to be booked."""
+    row = await connection.fetchrow(QUERIES["find_wallet"], program_id, *owner, now)
+    return (row["wallet_id"], row["is_due"]) if row else None
+
+
+async def list_entries(
+    connection: db.Connection, program_id: str, wallet_id: int, before: int, limit: int
+) -> list[model.Entry]:
+    """Lists entries below a number, newest first."""
+    rows = await connection.fetch(QUERIES["list_entries"], program_id, wallet_id, before, limit)
+    return [
+        model.Entry(
+            entry_id=f"{row['request_id']}.{row['leg']}",
+            kind=model.Kind(row["kind"]),
+            amount=row["amount"],
+            balance=row["balance"],
+            sequence=row["sequence"],
+            occurred_at=row["occurred_at"],
+            posted_at=row["posted_at"],
+            cause=cause_of(row),
+        )
+        for row in rows
+    ]
+
+
+async def list_lots(
+    connection: db.Connection, program_id: str, wallet_id: int, before: tuple[datetime, int], limit: int
+) -> list[model.LotView]:
+    """Lists lots below a place, the latest first."""
+    rows = await connection.fetch(QUERIES["list_lots"], program_id, wallet_id, *before, limit)
+    return [
+        model.LotView(
+            lot_id=model.lot_id(wallet_id, row["number"]),
+            number=row["number"],
+            amount=row["amount"],
+            remaining=row["remaining"] if row["is_open"] else 0,
+            held=row["held"],
+            expired=0 if row["is_open"] else row["remaining"],
+            priority=row["priority"],
+            is_promotional=row["is_promotional"],
+            effective_at=row["effective_at"],
+            expires_at=row["expires_at"],
+            shown_at=row["shown_at"],
+            origin=cause_of(row),
+        )
+        for row in rows
+    ]
+
+
+async def list_programs_to_book(connection: db.Connection, now: datetime, limit: int) -> list[str]:
+    """Lists the programs in which something is over and yet to be booked."""
+    return [row["program_id"] for row in await connection.fetch(QUERIES["list_programs_to_book"], now, limit)]
+
+
+async def list_wallets_to_book(connection: db.Connection, program_id: str, now: datetime, limit: int) -> list[Owner]:
+    """Lists the owners of wallets in which something is over and yet to be booked."""
+    rows = await connection.fetch(QUERIES["list_wallets_to_book"], program_id, now, limit)
+    return [(row["member_id"], row["asset"]) for row in rows]
+
+
+async def read_journal(
+    connection: db.Connection, program_id: str, partition: int, after: int, through: int, kinds: Sequence[str]
+) -> list[Any]:
+    """Reads the rows of some kinds between two positions, for the feed."""
+    rows: list[Any] = await connection.fetch(
+        QUERIES["read_journal"], program_id, partition, after, through, list(kinds)
+    )
+    return rows
+
+
+def cause_of(row: Any) -> model.Cause:
+    """Reads the cause that a row tells."""
+    return model.Cause(
+        row["cause_event_id"],
+        row["cause_rule_id"],
+        row["cause_rule_version"],
+        row["cause_redemption_id"],
+        row["cause_campaign_id"],
+    )
