@@ -1,8 +1,8 @@
 """When a lot ends: a span by the calendar of a zone, stretched to the end of a local period. Pure.
 
 The end is exclusive: a lot can be spent until just before it. A period ends where the next one begins, at the first
-instant of its first local day. Where a clock goes back over that midnight the period is over nevertheless, so that no
-later start has an earlier end because of it. The machine's own zone plays no part.
+instant of its first local day. Where a clock goes back over that midnight the period is over nevertheless, so that an
+end always lies after its start. The machine's own zone plays no part.
 """
 
 import re
