@@ -20,6 +20,9 @@ from services.kernel import errors, logs
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
+# A UUID like any, equal to Python's own and made in a twentieth of its time.
+Uuid = asyncpg.pgproto.pgproto.UUID
+
 Result = TypeVar("Result")
 
 POOL_SIZE_MAX = 16

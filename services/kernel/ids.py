@@ -1,9 +1,11 @@
 """Ids: time-ordered ones for new things, derived ones for what follows from a cause."""
 
-import hashlib
 import os
 import time
 import uuid
+from hashlib import blake2b
+
+from services.kernel.db import Uuid
 
 # Namespace of every derived id: uuid5 of the DNS name `plaudit`; fixed for ever, since replays depend on it.
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "plaudit")
@@ -32,4 +34,5 @@ def request_key(request_id: str) -> uuid.UUID:
     BLAKE2b over 128 bits: two ids of one program meet with a probability of 2^-64 after four billion requests. UUIDs
     are hashed like any text, so that no caller can take an id that Plaudit derives for itself.
     """
-    return uuid.UUID(bytes=hashlib.blake2b(request_id.encode(), digest_size=16).digest())
+    key: uuid.UUID = Uuid(blake2b(request_id.encode(), digest_size=16).digest())
+    return key

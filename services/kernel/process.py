@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -17,6 +18,9 @@ import uvloop
 from services.kernel import checks, config, errors, logs, metrics
 
 USAGE_EXIT = 2
+# The collector of cycles looks at all that was made since it last ran. A batch makes some ten thousand objects that
+# counting references frees by itself: at Python's own thresholds looking at them took 40 % of the time of an earn.
+GC_THRESHOLDS = (50_000, 20, 100)
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,9 @@ def main(service: str, roles: Mapping[str, Role], arguments: list[str] | None = 
         common = config.load(Settings, os.environ)
     except config.SettingsError as error:
         sys.exit(_complain(*error.problems))
+    # What is imported stays, and need not be looked at again.
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     logs.configure(service=service, role=arguments[0], log_format=logging.log_format, level=logging.log_level)
     try:
         if common.metrics_listen:

@@ -8,12 +8,16 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # The driver takes the very first and the very last instant of Python for infinity, which has no zone when it is back.
 EARLIEST = datetime.min.replace(tzinfo=UTC) + timedelta(microseconds=1)
 LATEST = datetime.max.replace(tzinfo=UTC) - timedelta(microseconds=1)
+EARLIEST_S = -62135596800
+LATEST_S = 253402300799
 
 
 def from_proto(value: Timestamp) -> datetime:
     """Gives the instant; what is finer than a microsecond is cut off, and so is the microsecond at each end of time."""
-    instant = EPOCH + timedelta(seconds=value.seconds, microseconds=value.nanos // 1000)
-    return min(max(instant, EARLIEST), LATEST)
+    seconds = value.seconds
+    instant = EPOCH + timedelta(0, seconds, value.nanos // 1000)
+    # Only the first and the last second can be out of bounds.
+    return instant if EARLIEST_S < seconds < LATEST_S else min(max(instant, EARLIEST), LATEST)
 
 
 def to_proto(value: datetime) -> Timestamp:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -44,24 +45,12 @@ def operation(message: ledger_pb2.Operation) -> Operation:
     assert name is not None, "A well-formed operation has an action."
     kind, read = READERS[name]
     content, parts = read(getattr(message, name))
-    occurred_at = times.from_proto(message.occur_time) if message.HasField("occur_time") else None
-    content["occurTime"] = occurred_at
-    cause = model.NO_CAUSE
-    if message.HasField("cause"):
-        told = message.cause
-        cause = model.Cause(
-            told.event_id or None,
-            told.rule_id or None,
-            told.rule_version or None,
-            told.redemption_id or None,
-            told.campaign_id or None,
-        )
-        content["cause"] = told.SerializeToString(deterministic=True).hex()
-    else:
-        content["cause"] = ""
+    content["occurTime"], occurred_at = _moment(message, "occur_time")
+    content["cause"], cause = _cause(message.cause) if message.HasField("cause") else (b"", model.NO_CAUSE)
+    request_id = message.request_id
     return Operation(
-        request_id=message.request_id,
-        key=ids.request_key(message.request_id),
+        request_id=request_id,
+        key=ids.request_key(request_id),
         kind=kind,
         occurred_at=occurred_at,
         cause=cause,
@@ -71,36 +60,69 @@ def operation(message: ledger_pb2.Operation) -> Operation:
     )
 
 
+def _moment(message: Any, name: str) -> tuple[int | None, datetime | None]:
+    """Reads a field that may be absent: as microseconds, which make it the same or another, and as an instant."""
+    if not message.HasField(name):
+        return None, None
+    told = getattr(message, name)
+    return told.seconds * 1_000_000 + told.nanos // 1000, times.from_proto(told)
+
+
+def _cause(told: ledger_pb2.Cause) -> tuple[bytes, model.Cause]:
+    """Gives what makes a cause the same or another, and the cause."""
+    cause = model.Cause(
+        told.event_id or None,
+        told.rule_id or None,
+        told.rule_version or None,
+        told.redemption_id or None,
+        told.campaign_id or None,
+    )
+    return told.SerializeToString(deterministic=True), cause
+
+
 def _earn(action: ledger_pb2.Earn) -> tuple[Fields, Fields]:
-    content, parts = _owner(action)
-    effective_at, expires_at = instant(action, "effective_time"), instant(action, "expire_time")
-    content |= {"effectiveTime": effective_at, "expireTime": expires_at, "priority": action.priority}
-    parts |= {"effective_at": effective_at, "expires_at": expires_at, "priority": action.priority}
-    # What most earns do without is part of the content only where it is there: absent, it makes no difference.
-    if action.pending or action.promotional or action.budget_id or action.allocated_value:
-        content |= {
-            "pending": action.pending,
-            "promotional": action.promotional,
-            "budgetId": action.budget_id,
-            "allocatedValue": action.allocated_value,
-        }
-        parts |= {
-            "is_pending": action.pending,
-            "is_promotional": action.promotional,
-            "budget_id": action.budget_id or None,
-            "allocated_value": action.allocated_value,
-        }
-    if action.HasField("cashback"):
-        content["cashback"] = [action.cashback.base_amount, action.cashback.basis_points]
-        parts |= {"base_amount": action.cashback.base_amount, "basis_points": action.cashback.basis_points}
-    if action.HasField("expiry"):
-        told = action.expiry
-        policy = expiry.Policy(
-            zone=told.time_zone, months=told.months, days=told.days, end=ENDS[told.end], rolling=told.rolling
-        )
-        content["expiry"] = expiry.to_text(policy)
-        parts["policy"] = policy
+    member_id, asset, amount, priority = action.member_id, action.asset, action.amount, action.priority
+    effective_time, effective_at = _moment(action, "effective_time")
+    expire_time, expires_at = _moment(action, "expire_time")
+    pending, promotional = action.pending, action.promotional
+    budget_id, allocated_value = action.budget_id, action.allocated_value
+    share = action.cashback if action.HasField("cashback") else None
+    policy = _policy(action.expiry) if action.HasField("expiry") else None
+    content = {
+        "memberId": member_id,
+        "asset": asset,
+        "amount": amount,
+        "effectiveTime": effective_time,
+        "expireTime": expire_time,
+        "priority": priority,
+        "pending": pending,
+        "promotional": promotional,
+        "budgetId": budget_id,
+        "allocatedValue": allocated_value,
+        "cashback": share and share.SerializeToString(deterministic=True),
+        "expiry": policy and expiry.to_text(policy),
+    }
+    parts: Fields = {
+        "owner": (member_id, asset),
+        "amount": amount,
+        "effective_at": effective_at,
+        "expires_at": expires_at,
+        "priority": priority,
+        "is_pending": pending,
+        "is_promotional": promotional,
+        "budget_id": budget_id or None,
+        "allocated_value": allocated_value,
+        "policy": policy,
+    }
+    if share is not None:
+        parts |= {"base_amount": share.base_amount, "basis_points": share.basis_points}
     return content, parts
+
+
+def _policy(told: ledger_pb2.ExpiryPolicy) -> expiry.Policy:
+    return expiry.Policy(
+        zone=told.time_zone, months=told.months, days=told.days, end=ENDS[told.end], rolling=told.rolling
+    )
 
 
 def _owner(action: Any) -> tuple[Fields, Fields]:
@@ -135,14 +157,14 @@ def _claw_back(action: ledger_pb2.ClawBack) -> tuple[Fields, Fields]:
 
 
 def _adjust(action: ledger_pb2.Adjust) -> tuple[Fields, Fields]:
-    expires_at = instant(action, "expire_time")
+    expire_time, expires_at = _moment(action, "expire_time")
     content = {
         "memberId": action.member_id,
         "asset": action.asset,
         "change": action.change,
         "reason": action.reason,
         "actor": action.actor,
-        "expireTime": expires_at,
+        "expireTime": expire_time,
     }
     parts = {
         "owner": (action.member_id, action.asset),
@@ -188,19 +210,22 @@ def _expire(action: ledger_pb2.Expire) -> tuple[Fields, Fields]:
 
 
 def _unexpire(action: ledger_pb2.Unexpire) -> tuple[Fields, Fields]:
+    expired_from_time, expired_from = _moment(action, "expired_from_time")
+    expired_until_time, expired_until = _moment(action, "expired_until_time")
+    expire_time, expires_at = _moment(action, "expire_time")
     parts: Fields = {
-        "expired_from": times.from_proto(action.expired_from_time),
-        "expired_until": times.from_proto(action.expired_until_time),
-        "expires_at": instant(action, "expire_time"),
+        "expired_from": expired_from,
+        "expired_until": expired_until,
+        "expires_at": expires_at,
         "reason": action.reason,
         "actor": action.actor,
     }
     content = {
         "memberId": action.member_id,
         "asset": action.asset,
-        "expiredFromTime": parts["expired_from"],
-        "expiredUntilTime": parts["expired_until"],
-        "expireTime": parts["expires_at"],
+        "expiredFromTime": expired_from_time,
+        "expiredUntilTime": expired_until_time,
+        "expireTime": expire_time,
         "reason": action.reason,
         "actor": action.actor,
     }
@@ -296,7 +321,9 @@ def result(request_id: str, outcome: model.Outcome | errors.DomainError) -> ledg
 def posting(done: model.Posting) -> ledger_pb2.Posting:
     """Says what an operation did."""
     message = ledger_pb2.Posting(
-        post_time=times.to_proto(done.posted_at), amount=done.amount, expire_time=time(done.expires_at)
+        post_time=_post_time(done.posted_at),
+        amount=done.amount,
+        expire_time=None if done.expires_at is None else times.to_proto(done.expires_at),
     )
     if done.parts:
         message.allocations.extend(
@@ -307,6 +334,12 @@ def posting(done: model.Posting) -> ledger_pb2.Posting:
     if done.written_off or done.debt or done.given:
         message.written_off, message.debt, message.given = done.written_off, done.debt, done.given
     return message
+
+
+@lru_cache(maxsize=64)
+def _post_time(posted_at: datetime) -> Timestamp:
+    """Writes the instant that all outcomes of a batch share; whoever takes it copies it."""
+    return times.to_proto(posted_at)
 
 
 def instant(message: Any, name: str) -> datetime | None:

@@ -72,7 +72,7 @@ Owner = tuple[str, str]  # member id and asset
 Detail = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Cause:
     """Why something happens, as far as the caller says so."""
 
@@ -188,14 +188,14 @@ class Lot:
     amount: int
     remaining: int
     effective_at: datetime | None
-    expires_at: datetime | None
-    occurred_at: datetime | None
-    clawed_back: int | None
-    priority: int
-    is_promotional: bool
-    is_open: bool
-    expiry_policy: str | None
-    origin: str | None
+    expires_at: datetime | None = None
+    occurred_at: datetime | None = None
+    clawed_back: int | None = None
+    priority: int = 0
+    is_promotional: bool = False
+    is_open: bool = True
+    expiry_policy: str | None = None
+    origin: str | None = None
     is_new: bool = False
     is_changed: bool = False
 

@@ -16,7 +16,7 @@ from services.ledger import expiry, model
 from services.ledger.model import Hold, HoldState, Kind, Lot, Operation, Owner, Taking, Wallet
 
 # Which total of a wallet an entry of a kind changes, and in which direction.
-TOTALS = {
+TOTALS: dict[str, tuple[str, int]] = {
     Kind.EARN: ("earned", 1),
     Kind.CANCEL: ("earned", 1),
     Kind.SPEND: ("spent", -1),
@@ -38,6 +38,8 @@ class State:
     wallets: dict[Owner, Wallet]
     prior: dict[uuid.UUID, model.Prior] = field(default_factory=dict)
     targets: dict[uuid.UUID, model.Target] = field(default_factory=dict)
+    # What operations of the batch name as their targets: only these are kept as such when they are made here.
+    awaited: set[uuid.UUID] = field(default_factory=set)
     lots: dict[int, dict[int, Lot]] = field(default_factory=dict)
     holds: dict[uuid.UUID, Hold] = field(default_factory=dict)
     takings: dict[uuid.UUID, Taking] = field(default_factory=dict)
@@ -94,17 +96,10 @@ class State:
 
     def record(self, item: Operation, wallet: Wallet | None, **what: Any) -> model.Row:
         """Adds the row of an operation that moves nothing in a wallet."""
-        row = model.Row(
-            request_id=item.key,
-            leg=0,
-            kind=item.kind,
-            occurred_at=item.occurred_at or self.now,
-            wallet_id=wallet.wallet_id if wallet else None,
-            member_id=wallet.member_id if wallet else "",
-            fingerprint=item.fingerprint,
-            cause=item.cause,
-            **what,
-        )
+        row = model.Row(item.key, 0, item.kind, item.occurred_at or self.now, **what)
+        row.fingerprint, row.cause = item.fingerprint, item.cause
+        if wallet is not None:
+            row.wallet_id, row.member_id = wallet.wallet_id, wallet.member_id
         self.rows.append(row)
         return row
 
@@ -142,7 +137,7 @@ class State:
         self.save(wallet)
         wallet.sequence += 1
         wallet.balance += row.amount
-        total, sign = TOTALS[Kind(row.kind)]
+        total, sign = TOTALS[row.kind]
         setattr(wallet, total, getattr(wallet, total) + sign * row.amount)
         wallet.is_changed = True
         assert wallet.balance >= 0, "A wallet never goes below zero (L4)."
@@ -167,24 +162,14 @@ class State:
     def add_lot(self, wallet: Wallet, row: model.Row, *, effective_at: datetime | None, **what: Any) -> Lot:
         """Makes the lot of an entry; its number is the entry's."""
         assert row.sequence is not None, "An entry makes a lot."
-        lot = model.Lot(
-            wallet_id=wallet.wallet_id,
-            number=row.sequence,
-            amount=row.amount,
-            remaining=row.amount,
-            effective_at=effective_at,
-            expires_at=what.get("expires_at"),
-            occurred_at=what.get("occurred_at"),
-            clawed_back=None,
-            priority=what.get("priority", 0),
-            is_promotional=what.get("is_promotional", False),
-            is_open=True,
-            expiry_policy=what.get("expiry_policy"),
-            origin=what.get("origin"),
-            is_new=True,
-        )
+        lot = Lot(wallet.wallet_id, row.sequence, row.amount, row.amount, effective_at, is_new=True, **what)
         self.add(self.lots_of(wallet), lot.number, lot)
         return lot
+
+    def add_target(self, target: model.Target) -> None:
+        """Keeps what was made here where an operation of the batch names it."""
+        if target.key in self.awaited:
+            self.add(self.targets, target.key, target)
 
     def change_lot(self, lot: Lot, change: int) -> None:
         """Changes what a lot has left."""

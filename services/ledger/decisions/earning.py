@@ -90,11 +90,7 @@ def _add_lot(
         # A back-dated earn may be over on arrival: it is earned and expires in the same breath.
         state.expire(wallet, lot, request_id=item.key, at=state.now)
     state.settle(item, wallet)
-    state.add(
-        state.targets,
-        item.key,
-        Target(item.key, Kind.EARN, wallet.wallet_id, lot.number, None, item.budget_id),
-    )
+    state.add_target(Target(item.key, Kind.EARN, wallet.wallet_id, lot.number, None, item.budget_id))
 
 
 def confirm(state: State, item: Operation) -> Posting:

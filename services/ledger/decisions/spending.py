@@ -13,7 +13,7 @@ def spend(state: State, item: Operation) -> Posting:
     wallet = state.wallets[item.owner]
     taking = burn(state, item, wallet, item.amount, Kind.SPEND)
     state.enter(item, wallet, -item.amount, burn_order_version=model.BURN_ORDER_VERSION)
-    state.add(state.targets, item.key, _target(item, wallet, Kind.SPEND))
+    state.add_target(_target(item, wallet, Kind.SPEND))
     state.extend(wallet)
     return _posting(state, taking, item.amount)
 
@@ -36,7 +36,7 @@ def hold(state: State, item: Operation) -> Posting:
         is_new=True,
     )
     state.add(state.holds, placed.hold_id, placed)
-    state.add(state.targets, item.key, _target(item, wallet, Kind.HOLD))
+    state.add_target(_target(item, wallet, Kind.HOLD))
     state.record(
         item,
         wallet,
@@ -86,7 +86,7 @@ def capture(state: State, item: Operation) -> Posting:
     held.capture_id, held.captured = item.key, amount
     target = _target(item, wallet, Kind.CAPTURE)
     target.hold_id = held.hold_id
-    state.add(state.targets, item.key, target)
+    state.add_target(target)
     state.settle(item, wallet)
     return Posting(state.now, amount, parts=left_parts(taking))
 

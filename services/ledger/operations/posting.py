@@ -121,7 +121,9 @@ class Ledger:
             raise StaleOwnerError(wallet_ids.keys() - wallets.keys())
         # The time is taken once the locks are held, so that it never runs backwards within a wallet.
         database_now, prior = await loading.find_outcomes(connection, program_id, needs.keys)
-        return State(now=self.time.tell(database_now), wallets=wallets, prior=prior, targets=targets)
+        state = State(now=self.time.tell(database_now), wallets=wallets, prior=prior, targets=targets)
+        state.awaited = needs.target_keys
+        return state
 
     async def _load_lots(self, connection: db.Connection, program_id: str, state: State, needs: Needs) -> None:
         roots = needs.roots(state)
