@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import orjson
 
@@ -118,6 +119,8 @@ def curl(verb: str, path: str, operation: dict[str, Any], document: dict[str, An
     for each in parameters:
         if each["in"] == "path":
             path = path.replace(f"{{{each['name']}}}", str(each["example"]))
+    asked = {each["name"]: each["example"] for each in parameters if each["in"] == "query" and each["required"]}
+    path += f"?{urlencode(asked)}" if asked else ""
     lines = [f'curl {"" if verb == "get" else f"-X {verb.upper()} "}"$PLAUDIT_URL{path}"']
     lines.append('-H "Authorization: Bearer $PLAUDIT_API_KEY"')
     lines += [

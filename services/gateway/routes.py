@@ -159,11 +159,12 @@ def decode_percent(value: bytes, name: str) -> str:
         raise MalformedError.at("is not valid UTF-8", name) from None
 
 
-def build(backends: Mapping[str, FileDescriptor]) -> Table:
-    """Builds the routes of all services in some contracts, by the name of the backend that serves each."""
+def build(backends: Mapping[str, Sequence[FileDescriptor]]) -> Table:
+    """Builds the routes of all services in some contracts, by the name of the backend that serves them."""
     return Table(
         route
-        for backend, file in backends.items()
+        for backend, files in backends.items()
+        for file in files
         for service in file.services_by_name.values()
         for method in service.methods
         for route in _routes(backend, method)

@@ -4,6 +4,7 @@ What real services answer is proved in their own tests and in the journeys; here
 """
 
 import asyncio
+import importlib
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import grpc
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
-from plaudit.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
+from plaudit.ledger.v1 import ledger_pb2, ledger_service_pb2
 from plaudit.program.v1 import (
     access_service_pb2,
     access_service_pb2_grpc,
@@ -24,6 +25,7 @@ from plaudit.program.v1 import (
 )
 from plaudit.type.v1 import refusal_pb2
 
+from services.gateway.backends import CONTRACTS
 from services.kernel import calls, errors, fields, ids, rpc, tokens
 from services.kernel.errors import Code, DomainError, Violation
 
@@ -32,6 +34,7 @@ SCOPES = (
     "events.read",
     "events.write",
     "ledger.read",
+    "ledger.write",
     "members.read",
     "members.write",
     "redemptions.read",
@@ -144,13 +147,17 @@ def program_server(script: Script) -> rpc.Server:
 
 
 def ledger_server(script: Script) -> rpc.Server:
-    """Makes the ledger."""
-    servicer = script.servicer(ledger_service_pb2.DESCRIPTOR)
+    """Makes the ledger, with all the services of its that are on HTTP."""
+    files = CONTRACTS["ledger"]
+    servicer = script.servicer(*files)
 
     def register(server: grpc.aio.Server) -> None:
-        ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server(servicer, server)
+        for file in files:
+            stubs = importlib.import_module(file.name.removesuffix(".proto").replace("/", ".") + "_pb2_grpc")
+            for name in file.services_by_name:
+                getattr(stubs, f"add_{name}Servicer_to_server")(servicer, server)
 
-    return rpc.Server(files=[ledger_service_pb2.DESCRIPTOR], authenticate=authenticate, register=register)
+    return rpc.Server(files=files, authenticate=authenticate, register=register)
 
 
 def _create_token(_: Any) -> Message:

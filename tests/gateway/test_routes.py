@@ -14,7 +14,7 @@ TABLE = routes.build(CONTRACTS)
 
 def table(**methods: tuple[str, str]) -> routes.Table:
     """Builds the routes of a service that is made up."""
-    return routes.build({"test": contracts.service(**methods)})
+    return routes.build({"test": [contracts.service(**methods)]})
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,10 @@ def table(**methods: tuple[str, str]) -> routes.Table:
         ("GET", "/v1/members/balances", "GetMember", ["balances"]),
         ("GET", "/v1/members/m:cancel/balances", "GetBalances", ["m:cancel"]),
         ("GET", "/v1/members/a+b", "GetMember", ["a+b"]),
+        ("POST", "/v1/members/m-1/adjustments", "Adjust", ["m-1"]),
+        ("GET", "/v1/members/m-1/statement", "ListEntries", ["m-1"]),
+        ("GET", "/v1/members/m-1/statement:summarize", "SummarizeStatement", ["m-1"]),
+        ("POST", "/v1/lots:unexpire", "UnexpireLots", []),
     ],
 )
 def test_find_knows_path(verb: str, path: str, rpc: str, values: list[str]) -> None:
@@ -92,7 +96,9 @@ def test_build_leaves_internal_rpc_out() -> None:
     assert [route.method.name for route in table(Open=("get", "/v1/items/{item_id}"), Internal=("", "")).routes] == [
         "Open"
     ]
-    assert not {"PostOperations", "CreateToken"} & {route.method.name for route in TABLE.routes}
+    assert not {"PostOperations", "CreateToken", "Spend", "ForgetMember"} & {
+        route.method.name for route in TABLE.routes
+    }
 
 
 def test_build_shows_new_rpc() -> None:
