@@ -1,6 +1,6 @@
 """The ledger's refusals, one constructor per `ErrorReason`, in order of precedence.
 
-Each is an outcome: it is stored under its request id and given again for ever.
+What an operation is refused with is an outcome: it is stored under its request id and given again for ever.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,8 @@ from services.kernel import times
 from services.kernel.errors import Code, DomainError
 
 DOMAIN = "ledger.plaudit"
+# What is posted is sealed within this time.
+SEAL_WAIT_S = 60.0
 
 
 def hold_not_found(hold_request_id: str) -> DomainError:
@@ -126,6 +128,38 @@ def linked_refused(request_id: str, reason: str) -> DomainError:
     """Says which operation of the same linked call was refused, and why."""
     message = f"{request_id} of the same linked call was refused with {reason}, so this did not happen."
     return _refusal(Code.FAILED_PRECONDITION, "LINKED_REFUSED", message, {"requestId": request_id, "reason": reason})
+
+
+def entry_not_found(entry_id: str) -> DomainError:
+    """Says that the journal has no such row."""
+    message = f"There is no entry {entry_id}: no operation of that request id, or none with that leg."
+    return _refusal(Code.NOT_FOUND, "ENTRY_NOT_FOUND", message, {"entryId": entry_id})
+
+
+def entry_not_sealed(entry_id: str) -> DomainError:
+    """Says that the row is too new to be proven, and when it will not be any more."""
+    message = f"The entry {entry_id} has yet to be sealed, which takes {SEAL_WAIT_S:.0f} s at most; come back then."
+    return DomainError(
+        Code.FAILED_PRECONDITION,
+        "ENTRY_NOT_SEALED",
+        message,
+        domain=DOMAIN,
+        metadata={"entryId": entry_id},
+        retry_after_s=SEAL_WAIT_S,
+    )
+
+
+def seal_broken(partition: int, block: int) -> DomainError:
+    """Says that the rows of a block are not what was sealed, so that none of them can be proven."""
+    message = f"Block {block} of partition {partition} is not what was sealed; verify it to see more."
+    metadata = {"partition": str(partition), "block": str(block)}
+    return _refusal(Code.FAILED_PRECONDITION, "SEAL_BROKEN", message, metadata)
+
+
+def head_not_found(day: str) -> DomainError:
+    """Says that there is nothing to sign, or that nothing was signed for the day."""
+    message = f"There is no head of {day}: nothing was sealed then, or the day has yet to end."
+    return _refusal(Code.NOT_FOUND, "HEAD_NOT_FOUND", message, {"day": day})
 
 
 def _refusal(code: Code, reason: str, message: str, metadata: Mapping[str, str]) -> DomainError:

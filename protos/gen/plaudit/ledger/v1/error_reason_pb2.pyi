@@ -138,9 +138,37 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         { "reason": "LINKED_REFUSED", "domain": "ledger.plaudit",
           "metadata": { "requestId": "e-2", "reason": "INSUFFICIENT_BALANCE" } }
     """
+    ERROR_REASON_ENTRY_NOT_FOUND: _ErrorReason.ValueType  # 19
+    """A proof is asked for of a row that the program does not have: no such request id, or none with that leg.
+
+    Example of an ErrorInfo:
+        { "reason": "ENTRY_NOT_FOUND", "domain": "ledger.plaudit",
+          "metadata": { "entryId": "0f43a1b2-6c1d-4e8f-9a3b-5d7c9e1f2a4b.0" } }
+    """
+    ERROR_REASON_ENTRY_NOT_SEALED: _ErrorReason.ValueType  # 20
+    """A proof is asked for of a row that has yet to be sealed; come back when `RetryInfo` says.
+
+    Example of an ErrorInfo:
+        { "reason": "ENTRY_NOT_SEALED", "domain": "ledger.plaudit",
+          "metadata": { "entryId": "0f43a1b2-6c1d-4e8f-9a3b-5d7c9e1f2a4b.0" } }
+    """
+    ERROR_REASON_SEAL_BROKEN: _ErrorReason.ValueType  # 21
+    """A proof is asked for of a row in a block whose rows are no longer what was sealed; `VerifySeal` says more.
+
+    Example of an ErrorInfo:
+        { "reason": "SEAL_BROKEN", "domain": "ledger.plaudit", "metadata": { "partition": "0", "block": "17" } }
+    """
+    ERROR_REASON_HEAD_NOT_FOUND: _ErrorReason.ValueType  # 22
+    """Nothing was sealed on the day whose head is asked for, or the day has yet to end; without a day, nothing ever was.
+
+    Example of an ErrorInfo:
+        { "reason": "HEAD_NOT_FOUND", "domain": "ledger.plaudit", "metadata": { "day": "2026-03-01" } }
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
-    """Lists the reasons of the domain `ledger.plaudit`. Each is an outcome: it stays for its request id."""
+    """Lists the reasons of the domain `ledger.plaudit`. What an operation is refused with is an outcome: it stays for its
+    request id. What only asks is answered anew each time.
+    """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """No reason is given; never sent."""
@@ -257,5 +285,31 @@ ERROR_REASON_LINKED_REFUSED: ErrorReason.ValueType  # 17
 Example of an ErrorInfo:
     { "reason": "LINKED_REFUSED", "domain": "ledger.plaudit",
       "metadata": { "requestId": "e-2", "reason": "INSUFFICIENT_BALANCE" } }
+"""
+ERROR_REASON_ENTRY_NOT_FOUND: ErrorReason.ValueType  # 19
+"""A proof is asked for of a row that the program does not have: no such request id, or none with that leg.
+
+Example of an ErrorInfo:
+    { "reason": "ENTRY_NOT_FOUND", "domain": "ledger.plaudit",
+      "metadata": { "entryId": "0f43a1b2-6c1d-4e8f-9a3b-5d7c9e1f2a4b.0" } }
+"""
+ERROR_REASON_ENTRY_NOT_SEALED: ErrorReason.ValueType  # 20
+"""A proof is asked for of a row that has yet to be sealed; come back when `RetryInfo` says.
+
+Example of an ErrorInfo:
+    { "reason": "ENTRY_NOT_SEALED", "domain": "ledger.plaudit",
+      "metadata": { "entryId": "0f43a1b2-6c1d-4e8f-9a3b-5d7c9e1f2a4b.0" } }
+"""
+ERROR_REASON_SEAL_BROKEN: ErrorReason.ValueType  # 21
+"""A proof is asked for of a row in a block whose rows are no longer what was sealed; `VerifySeal` says more.
+
+Example of an ErrorInfo:
+    { "reason": "SEAL_BROKEN", "domain": "ledger.plaudit", "metadata": { "partition": "0", "block": "17" } }
+"""
+ERROR_REASON_HEAD_NOT_FOUND: ErrorReason.ValueType  # 22
+"""Nothing was sealed on the day whose head is asked for, or the day has yet to end; without a day, nothing ever was.
+
+Example of an ErrorInfo:
+    { "reason": "HEAD_NOT_FOUND", "domain": "ledger.plaudit", "metadata": { "day": "2026-03-01" } }
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
