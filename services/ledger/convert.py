@@ -27,7 +27,7 @@ CLAW_BACKS = {
     ledger_pb2.CLAW_BACK_POLICY_OTHER_LOTS_THEN_DEBT: ClawBackPolicy.OTHER_LOTS_THEN_DEBT,
     ledger_pb2.CLAW_BACK_POLICY_DEBT: ClawBackPolicy.DEBT,
 }
-Fields = dict[str, Any]
+Content = dict[str, Any]
 
 
 def violations(message: ledger_pb2.Operation) -> list[Violation]:
@@ -44,20 +44,25 @@ def operation(message: ledger_pb2.Operation) -> Operation:
     name = message.WhichOneof("action")
     assert name is not None, "A well-formed operation has an action."
     kind, read = READERS[name]
-    content, parts = read(getattr(message, name))
-    content["occurTime"], occurred_at = _moment(message, "occur_time")
-    content["cause"], cause = _cause(message.cause) if message.HasField("cause") else (b"", model.NO_CAUSE)
     request_id = message.request_id
-    return Operation(
-        request_id=request_id,
-        key=ids.request_key(request_id),
-        kind=kind,
-        occurred_at=occurred_at,
-        cause=cause,
-        content=content,
-        fingerprint=model.fingerprint(kind, content),
-        **parts,
-    )
+    occur_time, occurred_at = _moment(message, "occur_time")
+    asked = Operation(request_id, ids.request_key(request_id), kind, occurred_at)
+    content = read(asked, getattr(message, name))
+    content["occurTime"] = occur_time
+    content["cause"] = None
+    if message.HasField("cause"):
+        told = message.cause
+        content["cause"] = told.SerializeToString(deterministic=True)
+        asked.cause = model.Cause(
+            told.event_id or None,
+            told.rule_id or None,
+            told.rule_version or None,
+            told.redemption_id or None,
+            told.campaign_id or None,
+        )
+    asked.content = content
+    asked.fingerprint = model.fingerprint(kind, content)
+    return asked
 
 
 def _moment(message: Any, name: str) -> tuple[int | None, datetime | None]:
@@ -68,190 +73,138 @@ def _moment(message: Any, name: str) -> tuple[int | None, datetime | None]:
     return told.seconds * 1_000_000 + told.nanos // 1000, times.from_proto(told)
 
 
-def _cause(told: ledger_pb2.Cause) -> tuple[bytes, model.Cause]:
-    """Gives what makes a cause the same or another, and the cause."""
-    cause = model.Cause(
-        told.event_id or None,
-        told.rule_id or None,
-        told.rule_version or None,
-        told.redemption_id or None,
-        told.campaign_id or None,
-    )
-    return told.SerializeToString(deterministic=True), cause
-
-
-def _earn(action: ledger_pb2.Earn) -> tuple[Fields, Fields]:
-    member_id, asset, amount, priority = action.member_id, action.asset, action.amount, action.priority
-    effective_time, effective_at = _moment(action, "effective_time")
-    expire_time, expires_at = _moment(action, "expire_time")
-    pending, promotional = action.pending, action.promotional
-    budget_id, allocated_value = action.budget_id, action.allocated_value
-    share = action.cashback if action.HasField("cashback") else None
-    policy = _policy(action.expiry) if action.HasField("expiry") else None
+def _earn(asked: Operation, action: ledger_pb2.Earn) -> Content:
+    asked.owner = (action.member_id, action.asset)
+    asked.amount, asked.priority = action.amount, action.priority
+    effective_time, asked.effective_at = _moment(action, "effective_time")
+    expire_time, asked.expires_at = _moment(action, "expire_time")
+    asked.is_pending, asked.is_promotional = action.pending, action.promotional
+    asked.budget_id, asked.allocated_value = action.budget_id or None, action.allocated_value
     content = {
-        "memberId": member_id,
-        "asset": asset,
-        "amount": amount,
+        "memberId": asked.owner[0],
+        "asset": asked.owner[1],
+        "amount": asked.amount,
         "effectiveTime": effective_time,
         "expireTime": expire_time,
-        "priority": priority,
-        "pending": pending,
-        "promotional": promotional,
-        "budgetId": budget_id,
-        "allocatedValue": allocated_value,
-        "cashback": share and share.SerializeToString(deterministic=True),
-        "expiry": policy and expiry.to_text(policy),
+        "priority": asked.priority,
+        "pending": asked.is_pending,
+        "promotional": asked.is_promotional,
+        "budgetId": asked.budget_id,
+        "allocatedValue": asked.allocated_value,
+        "cashback": None,
+        "expiry": None,
     }
-    parts: Fields = {
-        "owner": (member_id, asset),
-        "amount": amount,
-        "effective_at": effective_at,
-        "expires_at": expires_at,
-        "priority": priority,
-        "is_pending": pending,
-        "is_promotional": promotional,
-        "budget_id": budget_id or None,
-        "allocated_value": allocated_value,
-        "policy": policy,
-    }
-    if share is not None:
-        parts |= {"base_amount": share.base_amount, "basis_points": share.basis_points}
-    return content, parts
+    if action.HasField("cashback"):
+        share = action.cashback
+        asked.base_amount, asked.basis_points = share.base_amount, share.basis_points
+        content["cashback"] = share.SerializeToString(deterministic=True)
+    if action.HasField("expiry"):
+        told = action.expiry
+        asked.policy = expiry.Policy(
+            zone=told.time_zone, months=told.months, days=told.days, end=ENDS[told.end], rolling=told.rolling
+        )
+        content["expiry"] = expiry.to_text(asked.policy)
+    return content
 
 
-def _policy(told: ledger_pb2.ExpiryPolicy) -> expiry.Policy:
-    return expiry.Policy(
-        zone=told.time_zone, months=told.months, days=told.days, end=ENDS[told.end], rolling=told.rolling
-    )
+def _spend(asked: Operation, action: ledger_pb2.Spend | ledger_pb2.Hold) -> Content:
+    asked.owner, asked.amount = (action.member_id, action.asset), action.amount
+    return {"memberId": action.member_id, "asset": action.asset, "amount": action.amount}
 
 
-def _owner(action: Any) -> tuple[Fields, Fields]:
-    content = {"memberId": action.member_id, "asset": action.asset, "amount": action.amount}
-    return content, {"owner": (action.member_id, action.asset), "amount": action.amount}
+def _hold(asked: Operation, action: ledger_pb2.Hold) -> Content:
+    asked.timeout_s = action.timeout_s
+    return {**_spend(asked, action), "timeoutS": action.timeout_s}
 
 
-def _hold(action: ledger_pb2.Hold) -> tuple[Fields, Fields]:
-    content, parts = _owner(action)
-    return {**content, "timeoutS": action.timeout_s}, {**parts, "timeout_s": action.timeout_s}
-
-
-def _targeting(field: str, *, has_amount: bool) -> Callable[[Any], tuple[Fields, Fields]]:
+def _targeting(field: str, *, has_amount: bool) -> Callable[[Operation, Any], Content]:
     """Makes the reader of an action that names a target, and perhaps a part of it."""
     name = "".join(part.title() if index else part for index, part in enumerate(field.split("_")))
 
-    def read(action: Any) -> tuple[Fields, Fields]:
-        target_id = getattr(action, field)
-        content: Fields = {name: target_id}
-        parts: Fields = {"target_id": target_id, "target_key": ids.request_key(target_id)}
+    def read(asked: Operation, action: Any) -> Content:
+        asked.target_id = getattr(action, field)
+        asked.target_key = ids.request_key(asked.target_id)
+        content: Content = {name: asked.target_id}
         if has_amount:
-            content["amount"] = parts["amount"] = action.amount
-        return content, parts
+            content["amount"] = asked.amount = action.amount
+        return content
 
     return read
 
 
-def _claw_back(action: ledger_pb2.ClawBack) -> tuple[Fields, Fields]:
-    content, parts = _targeting("target_request_id", has_amount=True)(action)
-    policy = CLAW_BACKS[action.policy]
-    return {**content, "policy": policy.value}, {**parts, "claw_back": policy}
+_TARGET_AND_PART = _targeting("target_request_id", has_amount=True)
 
 
-def _adjust(action: ledger_pb2.Adjust) -> tuple[Fields, Fields]:
-    expire_time, expires_at = _moment(action, "expire_time")
-    content = {
+def _claw_back(asked: Operation, action: ledger_pb2.ClawBack) -> Content:
+    asked.claw_back = CLAW_BACKS[action.policy]
+    return {**_TARGET_AND_PART(asked, action), "policy": asked.claw_back.value}
+
+
+def _decision(asked: Operation, action: Any) -> Content:
+    """Reads whose wallet the staff decides about, why, and who does."""
+    asked.owner, asked.reason, asked.actor = (action.member_id, action.asset), action.reason, action.actor
+    return {
         "memberId": action.member_id,
         "asset": action.asset,
-        "change": action.change,
         "reason": action.reason,
         "actor": action.actor,
-        "expireTime": expire_time,
     }
-    parts = {
-        "owner": (action.member_id, action.asset),
-        "amount": action.change,
-        "reason": action.reason,
-        "actor": action.actor,
-        "expires_at": expires_at,
-    }
-    return content, parts
 
 
-def _exchange(action: ledger_pb2.Exchange) -> tuple[Fields, Fields]:
-    content = {
+def _adjust(asked: Operation, action: ledger_pb2.Adjust) -> Content:
+    asked.amount = action.change
+    expire_time, asked.expires_at = _moment(action, "expire_time")
+    return {**_decision(asked, action), "change": action.change, "expireTime": expire_time}
+
+
+def _exchange(asked: Operation, action: ledger_pb2.Exchange) -> Content:
+    asked.owner, asked.to_asset, asked.amount = (action.member_id, action.from_asset), action.to_asset, action.amount
+    return {
         "memberId": action.member_id,
         "fromAsset": action.from_asset,
         "toAsset": action.to_asset,
         "amount": action.amount,
     }
-    return content, {
-        "owner": (action.member_id, action.from_asset),
-        "to_asset": action.to_asset,
-        "amount": action.amount,
-    }
 
 
-def _expire(action: ledger_pb2.Expire) -> tuple[Fields, Fields]:
-    content = {
-        "memberId": action.member_id,
-        "asset": action.asset,
-        "earnRequestId": action.earn_request_id,
-        "reason": action.reason,
-        "actor": action.actor,
-    }
-    parts: Fields = {
-        "owner": (action.member_id, action.asset),
-        "reason": action.reason,
-        "actor": action.actor,
-        "target_id": action.earn_request_id,
-    }
-    if action.earn_request_id:
-        parts["target_key"] = ids.request_key(action.earn_request_id)
-    return content, parts
+def _expire(asked: Operation, action: ledger_pb2.Expire) -> Content:
+    asked.target_id = action.earn_request_id
+    if asked.target_id:
+        asked.target_key = ids.request_key(asked.target_id)
+    return {**_decision(asked, action), "earnRequestId": asked.target_id}
 
 
-def _unexpire(action: ledger_pb2.Unexpire) -> tuple[Fields, Fields]:
-    expired_from_time, expired_from = _moment(action, "expired_from_time")
-    expired_until_time, expired_until = _moment(action, "expired_until_time")
-    expire_time, expires_at = _moment(action, "expire_time")
-    parts: Fields = {
-        "expired_from": expired_from,
-        "expired_until": expired_until,
-        "expires_at": expires_at,
-        "reason": action.reason,
-        "actor": action.actor,
-    }
-    content = {
-        "memberId": action.member_id,
-        "asset": action.asset,
+def _unexpire(asked: Operation, action: ledger_pb2.Unexpire) -> Content:
+    expired_from_time, asked.expired_from = _moment(action, "expired_from_time")
+    expired_until_time, asked.expired_until = _moment(action, "expired_until_time")
+    expire_time, asked.expires_at = _moment(action, "expire_time")
+    return {
+        **_decision(asked, action),
         "expiredFromTime": expired_from_time,
         "expiredUntilTime": expired_until_time,
         "expireTime": expire_time,
-        "reason": action.reason,
-        "actor": action.actor,
     }
-    return content, {**parts, "owner": (action.member_id, action.asset)}
 
 
-def _fund(action: ledger_pb2.FundBudget) -> tuple[Fields, Fields]:
-    return (
-        {"budgetId": action.budget_id, "amount": action.amount},
-        {"budget_id": action.budget_id, "amount": action.amount},
-    )
+def _fund(asked: Operation, action: ledger_pb2.FundBudget) -> Content:
+    asked.budget_id, asked.amount = action.budget_id, action.amount
+    return {"budgetId": action.budget_id, "amount": action.amount}
 
 
-def _close(action: ledger_pb2.CloseBudget) -> tuple[Fields, Fields]:
-    return {"budgetId": action.budget_id}, {"budget_id": action.budget_id}
+def _close(asked: Operation, action: ledger_pb2.CloseBudget) -> Content:
+    asked.budget_id = action.budget_id
+    return {"budgetId": action.budget_id}
 
 
-READERS: dict[str, tuple[Kind, Callable[[Any], tuple[Fields, Fields]]]] = {
+READERS: dict[str, tuple[Kind, Callable[[Operation, Any], Content]]] = {
     "earn": (Kind.EARN, _earn),
     "hold": (Kind.HOLD, _hold),
     "capture": (Kind.CAPTURE, _targeting("hold_request_id", has_amount=True)),
     "release": (Kind.RELEASE, _targeting("hold_request_id", has_amount=False)),
-    "reverse": (Kind.REVERSE, _targeting("target_request_id", has_amount=True)),
+    "reverse": (Kind.REVERSE, _TARGET_AND_PART),
     "confirm_earn": (Kind.CONFIRM, _targeting("earn_request_id", has_amount=False)),
     "cancel_earn": (Kind.CANCEL, _targeting("earn_request_id", has_amount=False)),
-    "spend": (Kind.SPEND, _owner),
+    "spend": (Kind.SPEND, _spend),
     "claw_back": (Kind.CLAW_BACK, _claw_back),
     "adjust": (Kind.ADJUST, _adjust),
     "exchange": (Kind.EXCHANGE, _exchange),

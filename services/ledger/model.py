@@ -98,9 +98,9 @@ class Operation:
     key: uuid.UUID
     kind: Kind
     occurred_at: datetime | None
-    cause: Cause
-    content: dict[str, Any]
-    fingerprint: bytes
+    cause: Cause = NO_CAUSE
+    content: dict[str, Any] = field(default_factory=dict)
+    fingerprint: bytes = b""
     owner: Owner | None = None
     amount: int = 0
     effective_at: datetime | None = None
@@ -161,7 +161,10 @@ Item = Operation | Linked | Booking | Alert
 
 @dataclass(slots=True)
 class Wallet:
-    """A member's holding of one asset, as it is being changed. `is_changed` asks for it to be written."""
+    """A member's holding of one asset, as it is being changed.
+
+    `is_changed` asks for it to be written, `is_more_than_earned` for all of it and not only what earns change.
+    """
 
     wallet_id: int
     member_id: str
@@ -177,6 +180,7 @@ class Wallet:
     remainder: int = 0
     has_rolling: bool = False
     is_changed: bool = False
+    is_more_than_earned: bool = False
 
 
 @dataclass(slots=True)

@@ -137,8 +137,12 @@ class State:
         self.save(wallet)
         wallet.sequence += 1
         wallet.balance += row.amount
-        total, sign = TOTALS[row.kind]
-        setattr(wallet, total, getattr(wallet, total) + sign * row.amount)
+        if row.kind is Kind.EARN:
+            wallet.earned += row.amount
+        else:
+            total, sign = TOTALS[row.kind]
+            setattr(wallet, total, getattr(wallet, total) + sign * row.amount)
+            wallet.is_more_than_earned = True
         wallet.is_changed = True
         assert wallet.balance >= 0, "A wallet never goes below zero (L4)."
         row.sequence, row.balance = wallet.sequence, wallet.balance
@@ -296,6 +300,7 @@ class State:
         self.take(self.start_taking(root_id, wallet, Kind.REPAYMENT), lots, amount)
         self.follow(item.key, Kind.REPAYMENT, wallet, -amount, debt_amount=-amount)
         wallet.debt -= amount
+        wallet.is_more_than_earned = True
 
     # Holds and what is over.
 

@@ -17,7 +17,7 @@ DATABASE = "baseline"
 CLIENTS = 20
 SCALE = 10
 TPS = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)
-TABLES = ("journal", "lots", "feed_events")
+TABLES = ("journal", "lots")
 
 
 def pgbench(server: EmbeddedPostgres, seconds: int) -> float:

@@ -26,7 +26,7 @@ def earn(state: State, item: Operation) -> Posting:
     detail: model.Detail | None = None
     if item.base_amount:
         state.save(wallet)
-        wallet.remainder, wallet.is_changed = remainder, True
+        wallet.remainder, wallet.is_changed, wallet.is_more_than_earned = remainder, True, True
         detail = {"base": item.base_amount, "basis_points": item.basis_points, "remainder": remainder}
     if item.policy is not None:
         detail = {**(detail or {}), "expiry": expiry.to_text(item.policy)}
@@ -84,7 +84,7 @@ def _add_lot(
         expiry_policy=expiry.to_text(item.policy) if item.policy else None,
     )
     if item.policy is not None and item.policy.rolling:
-        wallet.has_rolling = True
+        wallet.has_rolling = wallet.is_more_than_earned = True
     state.extend(wallet)
     if lot.is_over(state.now):
         # A back-dated earn may be over on arrival: it is earned and expires in the same breath.
@@ -198,7 +198,7 @@ def _enter_claw_back(state: State, item: Operation, target: Target, *, amount: i
         state.record(item, wallet, **what)
     if debt:
         state.save(wallet)
-        wallet.debt, wallet.is_changed = wallet.debt + debt, True
+        wallet.debt, wallet.is_changed, wallet.is_more_than_earned = wallet.debt + debt, True, True
     return Posting(
         state.now,
         amount,

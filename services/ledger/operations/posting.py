@@ -32,7 +32,7 @@ class Ledger:
 
     pool: db.Pool
     time: clock.Clock
-    _known: dict[tuple[str, Owner], int] = field(default_factory=dict)
+    _known: dict[str, dict[Owner, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Starts the batcher that every write goes through."""
@@ -66,8 +66,9 @@ class Ledger:
 
     def forget(self, program_id: str, owners: Iterable[Owner]) -> None:
         """Stops knowing the wallets of some owners."""
+        known = self._known.get(program_id, {})
         for owner in owners:
-            self._known.pop((program_id, owner), None)
+            known.pop(owner, None)
 
     async def _run(self, program_id: str, items: list[Item]) -> list[list[Outcome]]:
         whole: set[str] = set()
@@ -87,16 +88,17 @@ class Ledger:
 
     def _remember(self, program_id: str, made: dict[Owner, int]) -> None:
         """Knows wallets from now on: only after the commit, since one that was rolled back does not exist."""
-        if len(self._known) > KNOWN_OWNERS_MAX:
+        if made and sum(map(len, self._known.values())) > KNOWN_OWNERS_MAX:
             self._known.clear()
-        self._known.update({(program_id, owner): wallet_id for owner, wallet_id in made.items()})
+        self._known.setdefault(program_id, {}).update(made)
 
     async def _post(
         self, connection: db.Connection, program_id: str, items: list[Item], whole: set[str]
     ) -> tuple[list[list[Outcome]], dict[Owner, int]]:
         """Reads and locks in sorted order, decides, writes in bulk; tells the wallets that were not known, too."""
         needs = Needs.of(items)
-        known = {owner: self._known[program_id, owner] for owner in needs.owners if (program_id, owner) in self._known}
+        everyone = self._known.get(program_id, {})
+        known = {owner: everyone[owner] for owner in needs.owners if owner in everyone}
         missing = sorted(needs.owners - known.keys())
         made = await loading.create_wallets(connection, program_id, missing) if missing else {}
         state = await self._load(connection, program_id, needs, known | made)

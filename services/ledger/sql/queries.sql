@@ -161,6 +161,13 @@ FROM unnest($2::uuid[], $3::text[], $4::timestamptz[], $5::uuid[], $6::bigint[])
     AS hold (hold_id, state, ended_at, capture_id, captured)
 WHERE holds.program_id = $1 AND holds.hold_id = hold.hold_id;
 
+-- update_earning_wallets --
+-- Writes how wallets stand into which there was nothing but earns.
+UPDATE wallets
+SET sequence = wallet.sequence, balance = wallet.balance, earned = wallet.earned
+FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) AS wallet (wallet_id, sequence, balance, earned)
+WHERE wallets.program_id = $1 AND wallets.wallet_id = wallet.wallet_id;
+
 -- update_wallets --
 -- Writes how wallets stand now.
 UPDATE wallets

@@ -182,6 +182,17 @@ async def update_wallets(connection: db.Connection, program_id: str, wallets: Se
     changed = [wallet for wallet in wallets if wallet.is_changed]
     if not changed:
         return
+    if not any(wallet.is_more_than_earned for wallet in changed):
+        # What most batches do, and the driver looks at every element of every array.
+        await connection.execute(
+            QUERIES["update_earning_wallets"],
+            program_id,
+            [wallet.wallet_id for wallet in changed],
+            [wallet.sequence for wallet in changed],
+            [wallet.balance for wallet in changed],
+            [wallet.earned for wallet in changed],
+        )
+        return
     await connection.execute(
         QUERIES["update_wallets"],
         program_id,
