@@ -30,7 +30,7 @@ class SealServiceStub:
     each of which names the hash of the block before it. Once a day the newest block of each partition is signed.
 
     By SHA-256 are hashed: a row as 0x00 and its `content`; a node of the tree over the rows of a block as 0x01, the left
-    and the right hash (RFC 9162); a block as 0x02 and its `header`. By Ed25519 (RFC 8032) is signed: `content` of a head.
+    and the right hash (RFC 9162); a block as 0x02 and its `header`. By Ed25519 (RFC 8032) is signed: a head's `content`.
     services/ledger/seal/__init__.py says how values are encoded.
     """
 
@@ -67,7 +67,7 @@ class SealServiceServicer:
     each of which names the hash of the block before it. Once a day the newest block of each partition is signed.
 
     By SHA-256 are hashed: a row as 0x00 and its `content`; a node of the tree over the rows of a block as 0x01, the left
-    and the right hash (RFC 9162); a block as 0x02 and its `header`. By Ed25519 (RFC 8032) is signed: `content` of a head.
+    and the right hash (RFC 9162); a block as 0x02 and its `header`. By Ed25519 (RFC 8032) is signed: a head's `content`.
     services/ledger/seal/__init__.py says how values are encoded.
     """
 
@@ -145,7 +145,7 @@ class SealService:
     each of which names the hash of the block before it. Once a day the newest block of each partition is signed.
 
     By SHA-256 are hashed: a row as 0x00 and its `content`; a node of the tree over the rows of a block as 0x01, the left
-    and the right hash (RFC 9162); a block as 0x02 and its `header`. By Ed25519 (RFC 8032) is signed: `content` of a head.
+    and the right hash (RFC 9162); a block as 0x02 and its `header`. By Ed25519 (RFC 8032) is signed: a head's `content`.
     services/ledger/seal/__init__.py says how values are encoded.
     """
 
