@@ -71,6 +71,12 @@ def part_too_large(left: int, requested: int) -> DomainError:
     return _refusal(Code.FAILED_PRECONDITION, "PART_TOO_LARGE", message, metadata)
 
 
+def budget_exists(budget_id: str) -> DomainError:
+    """Says that another request made a budget under the id."""
+    message = f"There is a budget {budget_id} already, which another request made."
+    return _refusal(Code.ALREADY_EXISTS, "BUDGET_EXISTS", message, {"budgetId": budget_id})
+
+
 def budget_not_found(budget_id: str) -> DomainError:
     """Says that the program has no such budget of the asset."""
     message = f"There is no budget {budget_id} of this asset."

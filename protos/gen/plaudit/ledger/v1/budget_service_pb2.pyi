@@ -41,7 +41,9 @@ class Budget(_message.Message):
     closed: _builtins.bool
     """Is true once it was closed."""
     funded: _builtins.int
-    """Gives all that was put in."""
+    """Gives all that was put in: what is given, held and left. A closed budget counts only what it gave, so that what comes
+    back to it leaves it.
+    """
     given: _builtins.int
     """Gives what members earned from it, less what came back."""
     held: _builtins.int
@@ -140,7 +142,7 @@ class CreateBudgetRequest(_message.Message):
     """Identifies the request; chosen by the caller, unique in its program."""
     @_builtins.property
     def alert_percents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Lists the shares in per cent, 1 to 100, at which the feed tells; none means 80 and 100."""
+        """Lists the shares in per cent, 1 to 100, at which the feed tells, the smallest first; none means 80 and 100."""
 
     def __init__(
         self,
@@ -301,7 +303,7 @@ class SetExchangeRateRequest(_message.Message):
     from_asset: _builtins.str
     """Names what is given up."""
     to_asset: _builtins.str
-    """Names what is given for it."""
+    """Names what is given for it; another asset."""
     numerator: _builtins.int
     """Gives the smallest units of `to_asset` …"""
     denominator: _builtins.int

@@ -69,14 +69,15 @@ class BudgetServiceServicer:
     def CreateBudget(self, request, context):
         """Makes a budget, empty and open; `FundBudget` puts value into it.
 
-        Idempotent: the same content again changes nothing.
+        Idempotent by the request id: the first answer again, however the budget stands by then. An id that another request
+        made a budget under is refused with `BUDGET_EXISTS`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetBudget(self, request, context):
-        """Tells how a budget stands.
+        """Tells how a budget stands, all its sub-accounts at one instant. Refused with `BUDGET_NOT_FOUND`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -91,6 +92,8 @@ class BudgetServiceServicer:
 
     def SetExchangeRate(self, request, context):
         """Stores the rate of exchanges from one asset to another, from now on. Earlier exchanges keep theirs.
+
+        Idempotent by the request id: the first answer again, whatever rates followed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,14 +36,18 @@ class BudgetServiceStub:
     CreateBudget: _grpc.UnaryUnaryMultiCallable[_budget_service_pb2.CreateBudgetRequest, _budget_service_pb2.CreateBudgetResponse]
     """Makes a budget, empty and open; `FundBudget` puts value into it.
 
-    Idempotent: the same content again changes nothing.
+    Idempotent by the request id: the first answer again, however the budget stands by then. An id that another request
+    made a budget under is refused with `BUDGET_EXISTS`.
     """
     GetBudget: _grpc.UnaryUnaryMultiCallable[_budget_service_pb2.GetBudgetRequest, _budget_service_pb2.GetBudgetResponse]
-    """Tells how a budget stands."""
+    """Tells how a budget stands, all its sub-accounts at one instant. Refused with `BUDGET_NOT_FOUND`."""
     ListBudgets: _grpc.UnaryUnaryMultiCallable[_budget_service_pb2.ListBudgetsRequest, _budget_service_pb2.ListBudgetsResponse]
     """Lists the budgets of the program by their ids."""
     SetExchangeRate: _grpc.UnaryUnaryMultiCallable[_budget_service_pb2.SetExchangeRateRequest, _budget_service_pb2.SetExchangeRateResponse]
-    """Stores the rate of exchanges from one asset to another, from now on. Earlier exchanges keep theirs."""
+    """Stores the rate of exchanges from one asset to another, from now on. Earlier exchanges keep theirs.
+
+    Idempotent by the request id: the first answer again, whatever rates followed.
+    """
     ListExchangeRates: _grpc.UnaryUnaryMultiCallable[_budget_service_pb2.ListExchangeRatesRequest, _budget_service_pb2.ListExchangeRatesResponse]
     """Lists the rates in force."""
 
@@ -55,14 +59,18 @@ class BudgetServiceAsyncStub(BudgetServiceStub):
     CreateBudget: _aio.UnaryUnaryMultiCallable[_budget_service_pb2.CreateBudgetRequest, _budget_service_pb2.CreateBudgetResponse]  # type: ignore[assignment]
     """Makes a budget, empty and open; `FundBudget` puts value into it.
 
-    Idempotent: the same content again changes nothing.
+    Idempotent by the request id: the first answer again, however the budget stands by then. An id that another request
+    made a budget under is refused with `BUDGET_EXISTS`.
     """
     GetBudget: _aio.UnaryUnaryMultiCallable[_budget_service_pb2.GetBudgetRequest, _budget_service_pb2.GetBudgetResponse]  # type: ignore[assignment]
-    """Tells how a budget stands."""
+    """Tells how a budget stands, all its sub-accounts at one instant. Refused with `BUDGET_NOT_FOUND`."""
     ListBudgets: _aio.UnaryUnaryMultiCallable[_budget_service_pb2.ListBudgetsRequest, _budget_service_pb2.ListBudgetsResponse]  # type: ignore[assignment]
     """Lists the budgets of the program by their ids."""
     SetExchangeRate: _aio.UnaryUnaryMultiCallable[_budget_service_pb2.SetExchangeRateRequest, _budget_service_pb2.SetExchangeRateResponse]  # type: ignore[assignment]
-    """Stores the rate of exchanges from one asset to another, from now on. Earlier exchanges keep theirs."""
+    """Stores the rate of exchanges from one asset to another, from now on. Earlier exchanges keep theirs.
+
+    Idempotent by the request id: the first answer again, whatever rates followed.
+    """
     ListExchangeRates: _aio.UnaryUnaryMultiCallable[_budget_service_pb2.ListExchangeRatesRequest, _budget_service_pb2.ListExchangeRatesResponse]  # type: ignore[assignment]
     """Lists the rates in force."""
 
@@ -77,7 +85,8 @@ class BudgetServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_budget_service_pb2.CreateBudgetResponse, _abc.Awaitable[_budget_service_pb2.CreateBudgetResponse]]:
         """Makes a budget, empty and open; `FundBudget` puts value into it.
 
-        Idempotent: the same content again changes nothing.
+        Idempotent by the request id: the first answer again, however the budget stands by then. An id that another request
+        made a budget under is refused with `BUDGET_EXISTS`.
         """
 
     @_abc_1.abstractmethod
@@ -86,7 +95,7 @@ class BudgetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _budget_service_pb2.GetBudgetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_budget_service_pb2.GetBudgetResponse, _abc.Awaitable[_budget_service_pb2.GetBudgetResponse]]:
-        """Tells how a budget stands."""
+        """Tells how a budget stands, all its sub-accounts at one instant. Refused with `BUDGET_NOT_FOUND`."""
 
     @_abc_1.abstractmethod
     def ListBudgets(
@@ -102,7 +111,10 @@ class BudgetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _budget_service_pb2.SetExchangeRateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_budget_service_pb2.SetExchangeRateResponse, _abc.Awaitable[_budget_service_pb2.SetExchangeRateResponse]]:
-        """Stores the rate of exchanges from one asset to another, from now on. Earlier exchanges keep theirs."""
+        """Stores the rate of exchanges from one asset to another, from now on. Earlier exchanges keep theirs.
+
+        Idempotent by the request id: the first answer again, whatever rates followed.
+        """
 
     @_abc_1.abstractmethod
     def ListExchangeRates(

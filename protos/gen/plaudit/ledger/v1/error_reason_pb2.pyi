@@ -79,6 +79,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example of an ErrorInfo:
         { "reason": "PART_TOO_LARGE", "domain": "ledger.plaudit", "metadata": { "left": "40", "requested": "100" } }
     """
+    ERROR_REASON_BUDGET_EXISTS: _ErrorReason.ValueType  # 23
+    """A budget is to be made under an id that another request made one under; no budget ever goes.
+
+    Example of an ErrorInfo:
+        { "reason": "BUDGET_EXISTS", "domain": "ledger.plaudit", "metadata": { "budgetId": "b-1" } }
+    """
     ERROR_REASON_BUDGET_NOT_FOUND: _ErrorReason.ValueType  # 12
     """An operation names a budget that the program does not have, or one of another asset.
 
@@ -226,6 +232,12 @@ ERROR_REASON_PART_TOO_LARGE: ErrorReason.ValueType  # 11
 
 Example of an ErrorInfo:
     { "reason": "PART_TOO_LARGE", "domain": "ledger.plaudit", "metadata": { "left": "40", "requested": "100" } }
+"""
+ERROR_REASON_BUDGET_EXISTS: ErrorReason.ValueType  # 23
+"""A budget is to be made under an id that another request made one under; no budget ever goes.
+
+Example of an ErrorInfo:
+    { "reason": "BUDGET_EXISTS", "domain": "ledger.plaudit", "metadata": { "budgetId": "b-1" } }
 """
 ERROR_REASON_BUDGET_NOT_FOUND: ErrorReason.ValueType  # 12
 """An operation names a budget that the program does not have, or one of another asset.

@@ -635,7 +635,9 @@ Global___Reverse: _TypeAlias = Reverse  # noqa: Y015
 
 @_typing.final
 class ClawBack(_message.Message):
-    """Takes an earn back: first what its own lot has left or let expire, then by policy. What a budget gave, it has again."""
+    """Takes an earn back: first what its own lot has left or let expire, then by policy. The budget that gave it has again
+    what was taken, and not what was written off or is owed: that was given.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
