@@ -186,12 +186,17 @@ class State:
             lot.is_open = True
         lot.is_changed = True
 
-    def expire(self, wallet: Wallet, lot: Lot, *, request_id: uuid.UUID | None = None, at: datetime) -> None:
-        """Books what a lot that is over has left; as a leg of the operation under way, or under an id of its own."""
+    def expire(
+        self, wallet: Wallet, lot: Lot, *, request_id: uuid.UUID | None = None, at: datetime | None = None
+    ) -> None:
+        """Books what a lot that is over has left; as a leg of the operation under way, or under an id of its own.
+
+        It is lost from the end of the lot on, or from `at` where it came into the lot later than that.
+        """
         assert lot.expires_at is not None, "Only a lot with an end is over."
         self.save(lot)
         lot.is_open, lot.is_changed = False, True
-        self._enter_expiry(wallet, lot, lot.remaining, request_id, max(at, lot.expires_at))
+        self._enter_expiry(wallet, lot, lot.remaining, request_id, max(at or lot.expires_at, lot.expires_at))
 
     def _enter_expiry(
         self, wallet: Wallet, lot: Lot, amount: int, request_id: uuid.UUID | None, occurred_at: datetime
@@ -253,7 +258,7 @@ class State:
             given.append((lot, returned))
             was_open = lot.is_open
             if lot.is_over(at) and was_open:
-                self.expire(wallet, lot, at=at)
+                self.expire(wallet, lot)
             self.change_lot(lot, returned)
             if lot.is_over(at):
                 lot.is_open = False
@@ -309,10 +314,13 @@ class State:
         return hold.state is HoldState.ACTIVE and hold.expires_at <= self.now
 
     def time_out_holds(self, wallet: Wallet) -> None:
-        """Ends the holds of a wallet whose time is over: their lots are free."""
-        for hold in list(self.holds.values()):
-            if hold.wallet_id == wallet.wallet_id and self.is_over(hold):
-                self.time_out(wallet, hold)
+        """Ends the holds of a wallet whose time is over: their lots are free.
+
+        In the order of their ends: what comes back to a lot before the lot's own end must not come after it.
+        """
+        over = [hold for hold in self.holds.values() if hold.wallet_id == wallet.wallet_id and self.is_over(hold)]
+        for hold in sorted(over, key=lambda hold: hold.expires_at):
+            self.time_out(wallet, hold)
 
     def time_out(self, wallet: Wallet, hold: Hold) -> None:
         """Ends one hold at the instant its time was over."""
@@ -340,8 +348,7 @@ class State:
         self.time_out_holds(wallet)
         for lot in list(self.lots_of(wallet).values()):
             if lot.is_open and lot.is_over(self.now):
-                assert lot.expires_at is not None, "What is over has an end."
-                self.expire(wallet, lot, at=lot.expires_at)
+                self.expire(wallet, lot)
 
     def has_room(self, wallet: Wallet, amount: int) -> bool:
         """Tells whether a wallet can take an amount; what is over makes room, and is booked for it (L6)."""

@@ -171,8 +171,7 @@ def _revive(state: State, item: Operation, wallet: Wallet, lot: Lot, amount: int
     if not lot.is_over(state.now):
         return
     if lot.is_open:
-        assert lot.expires_at is not None, "What is over has an end."
-        state.expire(wallet, lot, request_id=item.key, at=lot.expires_at)
+        state.expire(wallet, lot, request_id=item.key)
     expired = min(amount, lot.remaining)
     if expired:
         state.follow(item.key, Kind.UNEXPIRY, wallet, expired, lot_number=lot.number)

@@ -115,6 +115,7 @@ def reverse(state: State, item: Operation) -> Posting:
         raise errors.part_too_large(left, item.amount)
     amount = item.amount or left
     wallet = state.by_id[target.wallet_id]
+    state.time_out_holds(wallet)
     if not state.has_room(wallet, amount):
         raise errors.balance_limit(model.BALANCE_MAX)
     state.enter(item, wallet, amount, target_id=target.key)
@@ -146,8 +147,8 @@ def _active_hold(state: State, item: Operation) -> tuple[Wallet, Hold]:
     if held is None:
         raise errors.hold_not_found(item.target_id)
     wallet = state.by_id[held.wallet_id]
-    if state.is_over(held):
-        state.time_out(wallet, held)
+    # All that are over, in their order: this one gives back to lots that another one may have come from too.
+    state.time_out_holds(wallet)
     if held.state is not HoldState.ACTIVE:
         raise errors.hold_ended(item.target_id, held.state.value)
     return wallet, held
