@@ -129,14 +129,20 @@ def add_bench(commands: "Commands") -> None:
     kinds = group.add_subparsers(title="benchmarks", metavar="WHAT", required=True)
     parser = kinds.add_parser(
         "ledger",
-        help="earns in bulk and one by one, beside pgbench and COPY",
-        description="Runs one ledger process on a PostgreSQL of its own, fsync on; takes about two minutes.",
+        help="earns, spends, a long past and expiries, beside pgbench and COPY",
+        description="Runs one ledger process on a PostgreSQL of its own, fsync on; takes about ten minutes and 10 GB.",
     )
     parser.set_defaults(module="bench")
     parser.add_argument(
         "--earns", type=Bounded(1000, 10**7), default=100_000, help="of each bulk measure (default 100,000)"
     )
     parser.add_argument("--seconds", type=Bounded(1, 3600), default=15, help="of each timed measure (default 15)")
+    parser.add_argument(
+        "--history", type=Bounded(20_000, 10**9), default=10**7, help="earns of the past (default 10,000,000)"
+    )
+    parser.add_argument(
+        "--due", type=Bounded(20_000, 10**8), default=10**6, help="lots that are due (default 1,000,000)"
+    )
     add_json(parser)
 
 

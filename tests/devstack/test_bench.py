@@ -9,11 +9,13 @@ import pytest
 from services.devstack.bench.figures import Figure, percentile
 from tests.support.stack import ROOT
 
+SHORT = ("--earns", "2000", "--seconds", "1", "--history", "20000", "--due", "20000")
+
 
 def test_bench_ledger_measures_everything() -> None:
     """A short run ends well and tells a positive figure for each measure, with its aim, and the machine."""
     done = subprocess.run(
-        [sys.executable, "-m", "services.devstack", "bench", "ledger", "--earns", "2000", "--seconds", "1", "--json"],
+        [sys.executable, "-m", "services.devstack", "bench", "ledger", "--json", *SHORT],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -24,9 +26,9 @@ def test_bench_ledger_measures_everything() -> None:
     told = json.loads(done.stdout)
     units = {figure["unit"] for figure in told["figures"]}
 
-    assert told["size"] == {"earns": 2000, "seconds": 1}
+    assert told["size"] == {"earns": 2000, "seconds": 1, "history": 20000, "due": 20000}
     assert told["machine"]["cpus"] > 0
-    assert units == {"earns/s", "times", "ms", "tps", "bytes"}
+    assert units == {"earns/s", "spends/s", "times", "s", "ms", "tps", "bytes"}
     assert all(figure["value"] > 0 for figure in told["figures"])
 
 

@@ -1,20 +1,23 @@
-"""`./plaudit bench ledger`: how fast the ledger takes earns, beside pgbench and COPY on the same server."""
+"""`./plaudit bench ledger`: how fast the ledger is, beside pgbench and COPY on the same server in the same run."""
 
 import asyncio
 import os
+import random
 import secrets
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from services.devstack import processes
-from services.devstack.bench import baselines
+from services.devstack.bench import baselines, history
 from services.devstack.bench.figures import Figure, percentile
 from services.devstack.bench.ledger_load import CALL_SIZE, Load, connect
 from services.devstack.catalogue import LOOPBACK
@@ -23,13 +26,18 @@ from services.devstack.errors import CannotRunError
 from services.devstack.ports import pick_one
 from services.devstack.postgres import EmbeddedPostgres
 from services.devstack.readiness import grpc_state
-from services.kernel import tokens
+from services.devstack.redis import EmbeddedRedis
+from services.kernel import db, tokens
 
 WALLETS = 20_000
 START_WAIT_S = 20.0
 IN_FLIGHT = 200
 PACE = 500
-LOG_LEVELS = ("plaudit:", "Error")
+# With lots of 7 and spends of 10 they leave something in each wallet of 20 lots.
+SPENDS_PER_WALLET = 10
+CALLS = 300
+CHECKED = 1_000_000
+BOOKING_WAIT_S = 900.0
 WARM_UP = 5 * CALL_SIZE
 
 Say = Callable[[str], None]
@@ -37,51 +45,143 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Size:
-    """How long the benchmark is: earns of each bulk measure, and seconds of each measure that is timed."""
+    """How long the benchmark is.
+
+    Operations of each bulk measure, seconds of each timed one, earns of the past that is added, lots that are due.
+    """
 
     earns: int = 100_000
     seconds: int = 15
+    history: int = 10_000_000
+    due: int = 1_000_000
 
 
 @dataclass(frozen=True)
 class Bed:
-    """A durable PostgreSQL and one ledger process on it."""
+    """A durable PostgreSQL and one ledger process on it; `start` starts another role of it."""
 
     server: EmbeddedPostgres
     load: Load
+    pool: db.Pool
+    start: Callable[[str], "subprocess.Popen[bytes]"]
 
 
 async def measure(size: Size, say: Say) -> list[Figure]:
     """Measures, one thing after the other, and tells what it is at. Raises CannotRunError."""
     async with bed(say) as found:
-        load, server = found.load, found.server
-        say("earns in calls of 1,000 over 20,000 wallets")
-        await load.bulk(WARM_UP, WALLETS)
-        uniform = await load.bulk(size.earns, WALLETS)
-        say("the same, all to one wallet")
-        hot = await load.bulk(size.earns, 1)
-        say("COPY of the same rows")
-        earns = 2 * size.earns + WARM_UP
-        copied = await baselines.copy_same_rows(server.dsn("ledger"), earns)
-        stored = await baselines.bytes_per_earn(server.dsn("ledger"), earns)
-        say(f"earns one by one, {IN_FLIGHT} in flight")
-        rate, crowded = await load.unary(size.seconds, IN_FLIGHT, WALLETS)
-        say(f"earns one by one, {PACE} a second")
-        paced = await load.paced(size.seconds, PACE, WALLETS)
-        say("pgbench, TPC-B-like")
-        transactions = await asyncio.to_thread(baselines.pgbench, server, size.seconds)
-    return [
+        uniform, figures = await _measure_earns(found, size, say)
+        figures += await _measure_baselines(found, size, uniform, say)
+        figures += await _measure_calls(found, size, say)
+        figures += await _measure_spends(found, size, say)
+        figures += await _measure_past(found, size, uniform, say)
+        figures += await _measure_booking(found, size, say)
+    return figures
+
+
+async def _measure_earns(found: Bed, size: Size, say: Say) -> tuple[float, list[Figure]]:
+    load = found.load
+    say("earns in calls of 1,000 over 20,000 wallets")
+    await load.bulk(WARM_UP, WALLETS)
+    uniform = await load.bulk(size.earns, WALLETS)
+    say("the same, all to one wallet")
+    hot = await load.bulk(size.earns, 1)
+    say("the same, all from one budget")
+    await load.make_budget("campaign", 10**12)
+    budgeted = await load.bulk(size.earns, WALLETS, budget_id="campaign")
+    return uniform, [
         Figure("earns in calls of 1,000, uniform over 20,000 wallets", uniform, "earns/s", 20_000),
-        Figure("the same, all to one wallet", hot, "earns/s"),
         Figure("one wallet against uniform", hot / uniform, "times", 0.9),
-        Figure(f"unary earns, {IN_FLIGHT} in flight, one process", rate, "earns/s", 3_000),
-        Figure("their p99", 1000 * percentile(crowded, 0.99), "ms", 100, at_most=True),
-        Figure(f"unary earns at {PACE} a second, p99", 1000 * percentile(paced, 0.99), "ms", 15, at_most=True),
+        Figure("one budget against uniform", budgeted / uniform, "times", 0.9),
+    ]
+
+
+async def _measure_baselines(found: Bed, size: Size, uniform: float, say: Say) -> list[Figure]:
+    say("COPY of the same rows")
+    earns = 3 * size.earns + WARM_UP
+    copied = await baselines.copy_same_rows(found.server.dsn("ledger"), earns)
+    stored = await baselines.bytes_per_earn(found.server.dsn("ledger"), earns)
+    say("pgbench, TPC-B-like")
+    transactions = await asyncio.to_thread(baselines.pgbench, found.server, size.seconds)
+    return [
         Figure("pgbench TPC-B-like, 20 clients, scale 10", transactions, "tps"),
         Figure("bulk earns against pgbench", uniform / transactions, "times", 7),
         Figure("COPY of the same rows into the same indexed tables", copied, "earns/s"),
         Figure("bulk earns against COPY", uniform / copied, "times", 0.4),
         Figure("bytes per earn, tables and indexes", stored, "bytes", 450, at_most=True),
+    ]
+
+
+async def _measure_calls(found: Bed, size: Size, say: Say) -> list[Figure]:
+    say(f"earns one by one, {IN_FLIGHT} in flight")
+    rate, crowded = await found.load.unary(size.seconds, IN_FLIGHT, WALLETS)
+    say(f"earns one by one, {PACE} a second")
+    paced = await found.load.paced(size.seconds, PACE, WALLETS)
+    return [
+        Figure(f"unary earns, {IN_FLIGHT} in flight, one process", rate, "earns/s", 3_000),
+        Figure("their p99", 1000 * percentile(crowded, 0.99), "ms", 100, at_most=True),
+        Figure(f"unary earns at {PACE} a second, p99", 1000 * percentile(paced, 0.99), "ms", 15, at_most=True),
+    ]
+
+
+async def _measure_spends(found: Bed, size: Size, say: Say) -> list[Figure]:
+    say("spends in calls of 1,000, from wallets with 20 lots")
+    wallets = max(1, size.earns // SPENDS_PER_WALLET)
+    await history.add_earns(found.pool, "s", wallets=wallets, each=20)
+    spends = await found.load.bulk_spends(size.earns, wallets, prefix="s")
+    say("a wallet with 10,000 lots")
+    await history.add_earns(found.pool, "b", wallets=1, each=10_000)
+    balances = await found.load.time_balances(["b0"] * CALLS)
+    taken = await found.load.time_spends(CALLS, "b0")
+    return [
+        Figure("spends in calls of 1,000, wallets with 20 lots", spends, "spends/s", 8_000),
+        Figure("balance of a wallet with 10,000 lots, p99", 1000 * percentile(balances, 0.99), "ms", 5, at_most=True),
+        Figure("spend from it, p99", 1000 * percentile(taken, 0.99), "ms", 20, at_most=True),
+    ]
+
+
+async def _measure_past(found: Bed, size: Size, uniform: float, say: Say) -> list[Figure]:
+    say("check of 1,000,000 entries")
+    checked = min(size.history, CHECKED)
+    await history.add_earns(found.pool, "c", wallets=WALLETS, each=max(1, checked // WALLETS))
+    begun = time.perf_counter()
+    if await asyncio.to_thread(found.start("check").wait):
+        raise CannotRunError("the ledger does not add up after the benchmark")
+    check_s = time.perf_counter() - begun
+    say(f"adding {size.history:,} earns of the past")
+    await history.add_earns(found.pool, "h", wallets=WALLETS, each=max(1, size.history // WALLETS))
+    say("earns and balances with this past")
+    later = await found.load.bulk(size.earns, WALLETS)
+    members = [f"h{random.randrange(WALLETS)}" for _ in range(CALLS)]
+    then = await found.load.time_balances(members, as_of=history.PAST + timedelta(days=30))
+    return [
+        Figure(f"check of {checked:,} entries and more", check_s, "s", 30, at_most=True),
+        Figure(f"cost of an earn with {size.history:,} earns before it", uniform / later, "times", 1.2, at_most=True),
+        Figure(
+            "balance at an instant of the past among them, p99", 1000 * percentile(then, 0.99), "ms", 20, at_most=True
+        ),
+    ]
+
+
+async def _measure_booking(found: Bed, size: Size, say: Say) -> list[Figure]:
+    say(f"booking {size.due:,} lots that are due, while {PACE} earns a second go on")
+    each = max(1, size.due // WALLETS)
+    await history.add_earns(found.pool, "d", wallets=WALLETS, each=each, expires_at=history.PAST + timedelta(days=365))
+    worker = found.start("work")
+    begun = time.perf_counter()
+    paced: list[float] = []
+    try:
+        while await history.is_due(found.pool):
+            paced += await found.load.paced(1, PACE, WALLETS)
+            if time.perf_counter() - begun > BOOKING_WAIT_S:
+                raise CannotRunError(f"the worker has not booked {size.due:,} lots in {BOOKING_WAIT_S:.0f} s")
+        booking_s = time.perf_counter() - begun
+    finally:
+        processes.end(worker, [(signal.SIGTERM, START_WAIT_S)])
+    return [
+        Figure(f"booking {size.due:,} due lots", booking_s, "s", 60, at_most=True),
+        Figure(
+            f"unary earns at {PACE} a second meanwhile, p99", 1000 * percentile(paced, 0.99), "ms", 50, at_most=True
+        ),
     ]
 
 
@@ -94,34 +194,44 @@ async def bed(say: Say) -> AsyncIterator[Bed]:
             server.create_databases(["ledger"])
             private_key = secrets.token_bytes(32)
             address = f"{LOOPBACK}:{pick_one(())}"
-            ledger = await start_ledger(server, private_key, address, Path(folder) / "ledger.log")
-            load, channel = connect(address, private_key, secrets.token_hex(4))
-            try:
-                yield Bed(server, load)
-            finally:
-                await channel.close()
-                processes.end(ledger, [(signal.SIGTERM, START_WAIT_S)])
+            with EmbeddedRedis(Path(folder) / "redis") as redis:
+                start = starter(server, redis.url, private_key, address, Path(folder) / "ledger.log")
+                ledger = await start_ledger(start, address)
+                load, channel = connect(address, private_key, secrets.token_hex(4))
+                pool = await db.create_pool(server.dsn("ledger"), service="bench", size_max=2)
+                try:
+                    yield Bed(server, load, pool, start)
+                finally:
+                    await pool.close()
+                    await channel.close()
+                    processes.end(ledger, [(signal.SIGTERM, START_WAIT_S)])
 
 
-async def start_ledger(
-    server: EmbeddedPostgres, private_key: bytes, address: str, log: Path
-) -> "subprocess.Popen[bytes]":
-    """Migrates and starts one ledger process, everything switched on, and waits until it serves."""
+def starter(
+    server: EmbeddedPostgres, redis_url: str, private_key: bytes, address: str, log: Path
+) -> Callable[[str], "subprocess.Popen[bytes]"]:
+    """Makes what starts a role of the ledger, everything switched on."""
     variables = {
         "PLAUDIT_LEDGER_OWNER_DSN": server.dsn("ledger", "ledger_owner"),
         "PLAUDIT_LEDGER_DSN": server.dsn("ledger", "ledger"),
         "PLAUDIT_LEDGER_LISTEN": address,
+        "PLAUDIT_REDIS_URL": redis_url,
         "PLAUDIT_TOKEN_PUBLIC_KEYS": b64encode(tokens.Minter(private_key).public_key()).decode(),
     }
     env = {name: value for name, value in os.environ.items() if not name.startswith("PLAUDIT_")} | variables
-    command = [sys.executable, "-P", "-m", "services.ledger"]
-    migrated = processes.spawn([*command, "migrate"], log_path=log, env=env, cwd=ROOT)
-    if await asyncio.to_thread(migrated.wait, START_WAIT_S):
-        raise CannotRunError(f"the ledger's migrations failed: {processes.log_tail(log, since=0, levels=LOG_LEVELS)}")
-    child = processes.spawn([*command, "serve"], log_path=log, env=env, cwd=ROOT)
+    return lambda role: processes.spawn(
+        [sys.executable, "-P", "-m", "services.ledger", role], log_path=log, env=env, cwd=ROOT
+    )
+
+
+async def start_ledger(start: Callable[[str], "subprocess.Popen[bytes]"], address: str) -> "subprocess.Popen[bytes]":
+    """Migrates and starts one ledger process, and waits until it serves."""
+    if await asyncio.to_thread(start("migrate").wait, START_WAIT_S):
+        raise CannotRunError("the ledger's migrations failed")
+    child = start("serve")
     deadline = asyncio.get_running_loop().time() + START_WAIT_S
     while await grpc_state(address) != "SERVING":
         if child.poll() is not None or asyncio.get_running_loop().time() > deadline:
-            raise CannotRunError(f"the ledger does not start: {processes.log_tail(log, since=0, levels=LOG_LEVELS)}")
+            raise CannotRunError("the ledger does not start")
         await asyncio.sleep(processes.POLL_S)
     return child

@@ -1,4 +1,4 @@
-"""Load on a ledger over gRPC: earns in calls of many, and one by one."""
+"""Load on a ledger over gRPC: earns and spends in calls of many, and one by one."""
 
 import asyncio
 import itertools
@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import grpc
-from plaudit.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
+from plaudit.ledger.v1 import (
+    budget_service_pb2,
+    budget_service_pb2_grpc,
+    ledger_pb2,
+    ledger_service_pb2,
+    ledger_service_pb2_grpc,
+)
 
 from services.kernel import rpc, times, tokens
 
@@ -18,6 +24,8 @@ PROGRAM = "bench"
 EXPIRES = times.to_proto(datetime(2100, 1, 1, tzinfo=UTC))
 OCCURRED = times.to_proto(datetime(2026, 1, 1, tzinfo=UTC))
 CALL_TIMEOUT_S = 30.0
+LOT_AMOUNT = 7
+SPEND_AMOUNT = 10
 
 
 @dataclass
@@ -25,6 +33,7 @@ class Load:
     """A client of one ledger; every earn it makes is new."""
 
     stub: "ledger_service_pb2_grpc.LedgerServiceAsyncStub"
+    budgets: "budget_service_pb2_grpc.BudgetServiceAsyncStub"
     identity: rpc.ServiceIdentity
     run: str
 
@@ -32,7 +41,7 @@ class Load:
         """Starts the numbers that make each earn a new one."""
         self._numbers = itertools.count()
 
-    def earn(self, wallets: int) -> ledger_pb2.Operation:
+    def earn(self, wallets: int, *, budget_id: str = "", prefix: str = "m") -> ledger_pb2.Operation:
         """Makes an earn as the program service does: with its cause, a past and an end."""
         number = next(self._numbers)
         event_id = f"{self.run}-{number}"
@@ -40,7 +49,22 @@ class Load:
             request_id=event_id,
             occur_time=OCCURRED,
             cause=ledger_pb2.Cause(event_id=event_id, rule_id="purchase-completed", rule_version=1),
-            earn=ledger_pb2.Earn(member_id=f"m{number % wallets}", asset="points", amount=7, expire_time=EXPIRES),
+            earn=ledger_pb2.Earn(
+                member_id=f"{prefix}{number % wallets}",
+                asset="points",
+                amount=LOT_AMOUNT,
+                expire_time=EXPIRES,
+                budget_id=budget_id,
+            ),
+        )
+
+    def spend(self, wallets: int, *, prefix: str, amount: int = SPEND_AMOUNT) -> ledger_pb2.Operation:
+        """Makes a spend of a lot and a half."""
+        number = next(self._numbers)
+        return ledger_pb2.Operation(
+            request_id=f"{self.run}-{number}",
+            cause=ledger_pb2.Cause(redemption_id=f"{self.run}-{number}"),
+            spend=ledger_pb2.Spend(member_id=f"{prefix}{number % wallets}", asset="points", amount=amount),
         )
 
     async def post(self, operations: list[ledger_pb2.Operation]) -> None:
@@ -51,10 +75,19 @@ class Load:
         wrong = [result for result in response.results if not result.HasField("posting") or result.replayed]
         assert not wrong, f"Every earn of a benchmark is new and happens: {wrong[:1]}"
 
-    async def bulk(self, count: int, wallets: int) -> float:
+    async def bulk(self, count: int, wallets: int, *, budget_id: str = "", prefix: str = "m") -> float:
         """Makes `count` earns over some wallets in calls of 1,000, several at once; gives earns a second."""
+        return await self._bulk([self.earn(wallets, budget_id=budget_id, prefix=prefix) for _ in range(count)])
+
+    async def bulk_spends(self, count: int, wallets: int, *, prefix: str) -> float:
+        """Makes `count` spends over some wallets in calls of 1,000, several at once; gives spends a second."""
+        return await self._bulk([self.spend(wallets, prefix=prefix) for _ in range(count)])
+
+    async def _bulk(self, operations: list[ledger_pb2.Operation]) -> float:
+        """Posts operations that are made already, so that only posting them counts; gives operations a second."""
+        count = len(operations)
         calls: Iterator[list[ledger_pb2.Operation]] = iter(
-            [[self.earn(wallets) for _ in range(CALL_SIZE)] for _ in range(count // CALL_SIZE)]
+            [operations[start : start + CALL_SIZE] for start in range(0, count, CALL_SIZE)]
         )
 
         async def work() -> None:
@@ -77,6 +110,44 @@ class Load:
 
         await asyncio.gather(*(work() for _ in range(in_flight)))
         return len(latencies) / (time.perf_counter() - started), latencies
+
+    async def time_balances(self, member_ids: list[str], as_of: datetime | None = None) -> list[float]:
+        """Asks for balances one after the other; gives each call's seconds."""
+        latencies = []
+        for member_id in member_ids:
+            request = ledger_service_pb2.GetBalancesRequest(
+                member_id=member_id, as_of_time=times.to_proto(as_of) if as_of else None
+            )
+            begun = time.perf_counter()
+            response = await self.stub.GetBalances(
+                request, metadata=self.identity.metadata(PROGRAM), timeout=CALL_TIMEOUT_S
+            )
+            latencies.append(time.perf_counter() - begun)
+            assert response.balances[0].lifetime_earned, "A balance that is measured is not empty."
+        return latencies
+
+    async def time_spends(self, count: int, member_id: str) -> list[float]:
+        """Spends one after the other from one member; gives each call's seconds."""
+        latencies = []
+        for _ in range(count):
+            operation = self.spend(1, prefix="")
+            operation.spend.member_id = member_id
+            begun = time.perf_counter()
+            await self.post([operation])
+            latencies.append(time.perf_counter() - begun)
+        return latencies
+
+    async def make_budget(self, budget_id: str, amount: int) -> None:
+        """Makes a budget and puts value into it."""
+        await self.budgets.CreateBudget(
+            budget_service_pb2.CreateBudgetRequest(
+                request_id=f"{self.run}-budget", budget_id=budget_id, asset="points", shard_count=8, shard_count=8
+            ),
+            metadata=self.identity.metadata(PROGRAM),
+            timeout=CALL_TIMEOUT_S,
+        )
+        funding = ledger_pb2.FundBudget(budget_id=budget_id, amount=amount)
+        await self.post([ledger_pb2.Operation(request_id=f"{self.run}-funding", fund_budget=funding)])
 
     async def paced(self, seconds: float, rate: int, wallets: int) -> list[float]:
         """Makes earns one a call at a fixed rate, whether answers come or not; gives each call's seconds.
@@ -103,4 +174,5 @@ def connect(address: str, private_key: bytes, run: str) -> tuple[Load, grpc.aio.
     """Connects to a ledger as a service may."""
     channel = rpc.channel(address)
     identity = rpc.ServiceIdentity(tokens.Minter(private_key), service="bench", scopes=["ledger.write", "ledger.read"])
-    return Load(ledger_service_pb2_grpc.LedgerServiceStub(channel), identity, run), channel
+    stub = ledger_service_pb2_grpc.LedgerServiceStub(channel)
+    return Load(stub, budget_service_pb2_grpc.BudgetServiceStub(channel), identity, run), channel

@@ -17,7 +17,7 @@ from services.devstack.bench.figures import Figure
 
 def run(parsed: argparse.Namespace) -> int:
     """Runs a benchmark and prints its figures: always 0, since a figure is no verdict."""
-    size = ledger.Size(earns=parsed.earns, seconds=parsed.seconds)
+    size = ledger.Size(earns=parsed.earns, seconds=parsed.seconds, history=parsed.history, due=parsed.due)
     figures = asyncio.run(ledger.measure(size, tell))
     machine = {"cpus": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()}
     if parsed.json:
