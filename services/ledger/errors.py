@@ -136,6 +136,12 @@ def linked_refused(request_id: str, reason: str) -> DomainError:
     return _refusal(Code.FAILED_PRECONDITION, "LINKED_REFUSED", message, {"requestId": request_id, "reason": reason})
 
 
+def operation_not_found(request_id: str) -> DomainError:
+    """Says that the program has no such operation."""
+    message = f"There is no operation {request_id}; to be sure that it happens, send it again under the same id."
+    return _refusal(Code.NOT_FOUND, "OPERATION_NOT_FOUND", message, {"requestId": request_id})
+
+
 def entry_not_found(entry_id: str) -> DomainError:
     """Says that the journal has no such row."""
     message = f"There is no entry {entry_id}: no operation of that request id, or none with that leg."

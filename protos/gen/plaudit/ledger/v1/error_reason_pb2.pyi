@@ -144,6 +144,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         { "reason": "LINKED_REFUSED", "domain": "ledger.plaudit",
           "metadata": { "requestId": "e-2", "reason": "INSUFFICIENT_BALANCE" } }
     """
+    ERROR_REASON_OPERATION_NOT_FOUND: _ErrorReason.ValueType  # 24
+    """The program has no operation of the request id that is asked about. One that is still under way may yet happen.
+
+    Example of an ErrorInfo:
+        { "reason": "OPERATION_NOT_FOUND", "domain": "ledger.plaudit", "metadata": { "requestId": "e-1" } }
+    """
     ERROR_REASON_ENTRY_NOT_FOUND: _ErrorReason.ValueType  # 19
     """A proof is asked for of a row that the program does not have: no such request id, or none with that leg.
 
@@ -297,6 +303,12 @@ ERROR_REASON_LINKED_REFUSED: ErrorReason.ValueType  # 17
 Example of an ErrorInfo:
     { "reason": "LINKED_REFUSED", "domain": "ledger.plaudit",
       "metadata": { "requestId": "e-2", "reason": "INSUFFICIENT_BALANCE" } }
+"""
+ERROR_REASON_OPERATION_NOT_FOUND: ErrorReason.ValueType  # 24
+"""The program has no operation of the request id that is asked about. One that is still under way may yet happen.
+
+Example of an ErrorInfo:
+    { "reason": "OPERATION_NOT_FOUND", "domain": "ledger.plaudit", "metadata": { "requestId": "e-1" } }
 """
 ERROR_REASON_ENTRY_NOT_FOUND: ErrorReason.ValueType  # 19
 """A proof is asked for of a row that the program does not have: no such request id, or none with that leg.

@@ -1183,6 +1183,8 @@ class Entry(_message.Message):
     OCCUR_TIME_FIELD_NUMBER: _builtins.int
     POST_TIME_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
     entry_id: _builtins.str
     """Identifies the entry in its program."""
     kind: Global___EntryKind.ValueType
@@ -1193,6 +1195,10 @@ class Entry(_message.Message):
     """Gives the change: positive into the wallet, negative out of it."""
     balance: _builtins.int
     """Gives the balance of the wallet after the entry."""
+    reason: _builtins.str
+    """Says why the staff decided it, in their words; empty where nobody decided."""
+    actor: _builtins.str
+    """Names who decided it; empty where nobody did."""
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
         """Tells when the fact occurred, by the caller."""
@@ -1218,10 +1224,12 @@ class Entry(_message.Message):
         occur_time: _timestamp_pb2.Timestamp | None = ...,
         post_time: _timestamp_pb2.Timestamp | None = ...,
         cause: Global___Cause | None = ...,
+        reason: _builtins.str = ...,
+        actor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "occur_time", b"occur_time", "post_time", b"post_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "asset", b"asset", "balance", b"balance", "cause", b"cause", "entry_id", b"entry_id", "kind", b"kind", "occur_time", b"occur_time", "post_time", b"post_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "amount", b"amount", "asset", b"asset", "balance", b"balance", "cause", b"cause", "entry_id", b"entry_id", "kind", b"kind", "occur_time", b"occur_time", "post_time", b"post_time", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from plaudit.ledger.v1 import events_pb2 as _events_pb2
 from plaudit.ledger.v1 import ledger_pb2 as _ledger_pb2
+from plaudit.type.v1 import refusal_pb2 as _refusal_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -325,7 +326,7 @@ class SummarizeStatementRequest(_message.Message):
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """Tells where it ends, exclusive; absent means now."""
+        """Tells where it ends, exclusive; absent means now, with all that is posted by then."""
 
     def __init__(
         self,
@@ -679,7 +680,7 @@ class GetOperationResponse(_message.Message):
     ENTRIES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def result(self) -> _ledger_pb2.OperationResult:
-        """Repeats the outcome."""
+        """Repeats the first answer; `replayed` is as it was then."""
 
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[_ledger_pb2.Entry]:
@@ -771,7 +772,7 @@ class UnexpireLotsResponse(_message.Message):
     """Asks for the page that follows; empty at the end."""
     @_builtins.property
     def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnexpiredMember]:
-        """Lists the members of this page who had something back."""
+        """Lists the members of this page who had something back, or were refused."""
 
     def __init__(
         self,
@@ -795,19 +796,25 @@ class UnexpiredMember(_message.Message):
 
     MEMBER_ID_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
     member_id: _builtins.str
     """Names the member."""
     amount: _builtins.int
     """Gives the amount."""
+    @_builtins.property
+    def refusal(self) -> _refusal_pb2.Refusal:
+        """Says why the member had no more back, for example that the balance would be too large; absent where nothing did."""
+
     def __init__(
         self,
         *,
         member_id: _builtins.str = ...,
         amount: _builtins.int = ...,
+        refusal: _refusal_pb2.Refusal | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["refusal", b"refusal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "member_id", b"member_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "member_id", b"member_id", "refusal", b"refusal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

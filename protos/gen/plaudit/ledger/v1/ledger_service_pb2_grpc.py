@@ -144,28 +144,38 @@ class LedgerServiceServicer:
 
     def SummarizeStatement(self, request, context):
         """Sums up what happened to one asset of a member within a time: what there was, what came and went by kind, and what
-        there is. It adds up, by whenever expiries are booked.
+        there is. It always adds up.
+
+        An entry counts when it was posted, an expiry when the value was over, however late that is booked: what was told
+        of a time that has passed never changes. So `closing` is what `GetBalances` tells of the last instant before
+        `end_time`, as available, held and pending together, with two differences. An earn that is dated back or ahead
+        counts there from when its fact occurred or its value took effect, and here from when it was posted. And what a debt
+        takes from `available` there stays in `closing` until it is repaid. A `start_time` that is not before `end_time` is
+        refused with `FIELD_INVALID`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PreviewSpend(self, request, context):
-        """Tells what a spend would take now, lot by lot, without taking it; refused as the spend would be.
+        """Tells what a spend would take now, lot by lot, without taking it; refused as the spend would be, with
+        `INSUFFICIENT_BALANCE`. Reserves nothing: what happens in between may change what the spend finds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListHolds(self, request, context):
-        """Lists the holds of a member, newest first.
+        """Lists the holds of a member in one asset, newest first. One whose time is over has ended, booked or not.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListExpirations(self, request, context):
-        """Lists what of one asset of a member expires when, the earliest first.
+        """Lists what of one asset of a member expires when, the earliest first: of what can be spent now, what has an end.
+
+        The first is the `next_expiry` of the balance. What is pending, and what holds reserve, is not in it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -173,6 +183,7 @@ class LedgerServiceServicer:
 
     def GetOperation(self, request, context):
         """Tells how an operation ended, by its request id, with all that it moved: a definite answer after any failure.
+        Refused with `OPERATION_NOT_FOUND` where there is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -181,7 +192,10 @@ class LedgerServiceServicer:
     def UnexpireLots(self, request, context):
         """Gives back what expired unspent within a time, for every member of the program.
 
-        Page by page, each idempotent by the request id: call it again with the token until there is none.
+        Page by page, each idempotent by the request id: call it again with the token until there is none. What had expired
+        by the first call counts, however long the pages take; a page looks through at most 10,000 wallets, so that it may
+        be short or empty. A later call of the same id may have another `page_size` and nothing else, else it is refused with
+        `REQUEST_ID_REUSED`; a new end that has passed is refused with `LOT_LIFE_EMPTY`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -190,7 +204,8 @@ class LedgerServiceServicer:
     def ForgetMember(self, request, context):
         """Cuts the tie between a member and what the ledger holds: balances, entries and seals stay and name nobody.
 
-        A member of that id who comes later is another one. Idempotent.
+        A member of that id who comes later is another one. What callers put into causes and into the ids of requests stays:
+        it is theirs, and names no member. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

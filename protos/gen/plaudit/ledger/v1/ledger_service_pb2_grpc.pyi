@@ -53,25 +53,43 @@ class LedgerServiceStub:
     """Lists the lots of a member, newest first."""
     SummarizeStatement: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.SummarizeStatementRequest, _ledger_service_pb2.SummarizeStatementResponse]
     """Sums up what happened to one asset of a member within a time: what there was, what came and went by kind, and what
-    there is. It adds up, by whenever expiries are booked.
+    there is. It always adds up.
+
+    An entry counts when it was posted, an expiry when the value was over, however late that is booked: what was told
+    of a time that has passed never changes. So `closing` is what `GetBalances` tells of the last instant before
+    `end_time`, as available, held and pending together, with two differences. An earn that is dated back or ahead
+    counts there from when its fact occurred or its value took effect, and here from when it was posted. And what a debt
+    takes from `available` there stays in `closing` until it is repaid. A `start_time` that is not before `end_time` is
+    refused with `FIELD_INVALID`.
     """
     PreviewSpend: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.PreviewSpendRequest, _ledger_service_pb2.PreviewSpendResponse]
-    """Tells what a spend would take now, lot by lot, without taking it; refused as the spend would be."""
+    """Tells what a spend would take now, lot by lot, without taking it; refused as the spend would be, with
+    `INSUFFICIENT_BALANCE`. Reserves nothing: what happens in between may change what the spend finds.
+    """
     ListHolds: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ListHoldsRequest, _ledger_service_pb2.ListHoldsResponse]
-    """Lists the holds of a member, newest first."""
+    """Lists the holds of a member in one asset, newest first. One whose time is over has ended, booked or not."""
     ListExpirations: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ListExpirationsRequest, _ledger_service_pb2.ListExpirationsResponse]
-    """Lists what of one asset of a member expires when, the earliest first."""
+    """Lists what of one asset of a member expires when, the earliest first: of what can be spent now, what has an end.
+
+    The first is the `next_expiry` of the balance. What is pending, and what holds reserve, is not in it.
+    """
     GetOperation: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.GetOperationRequest, _ledger_service_pb2.GetOperationResponse]
-    """Tells how an operation ended, by its request id, with all that it moved: a definite answer after any failure."""
+    """Tells how an operation ended, by its request id, with all that it moved: a definite answer after any failure.
+    Refused with `OPERATION_NOT_FOUND` where there is none.
+    """
     UnexpireLots: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.UnexpireLotsRequest, _ledger_service_pb2.UnexpireLotsResponse]
     """Gives back what expired unspent within a time, for every member of the program.
 
-    Page by page, each idempotent by the request id: call it again with the token until there is none.
+    Page by page, each idempotent by the request id: call it again with the token until there is none. What had expired
+    by the first call counts, however long the pages take; a page looks through at most 10,000 wallets, so that it may
+    be short or empty. A later call of the same id may have another `page_size` and nothing else, else it is refused with
+    `REQUEST_ID_REUSED`; a new end that has passed is refused with `LOT_LIFE_EMPTY`.
     """
     ForgetMember: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ForgetMemberRequest, _ledger_service_pb2.ForgetMemberResponse]
     """Cuts the tie between a member and what the ledger holds: balances, entries and seals stay and name nobody.
 
-    A member of that id who comes later is another one. Idempotent.
+    A member of that id who comes later is another one. What callers put into causes and into the ids of requests stays:
+    it is theirs, and names no member. Idempotent.
     """
 
 @_typing.type_check_only
@@ -99,25 +117,43 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     """Lists the lots of a member, newest first."""
     SummarizeStatement: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.SummarizeStatementRequest, _ledger_service_pb2.SummarizeStatementResponse]  # type: ignore[assignment]
     """Sums up what happened to one asset of a member within a time: what there was, what came and went by kind, and what
-    there is. It adds up, by whenever expiries are booked.
+    there is. It always adds up.
+
+    An entry counts when it was posted, an expiry when the value was over, however late that is booked: what was told
+    of a time that has passed never changes. So `closing` is what `GetBalances` tells of the last instant before
+    `end_time`, as available, held and pending together, with two differences. An earn that is dated back or ahead
+    counts there from when its fact occurred or its value took effect, and here from when it was posted. And what a debt
+    takes from `available` there stays in `closing` until it is repaid. A `start_time` that is not before `end_time` is
+    refused with `FIELD_INVALID`.
     """
     PreviewSpend: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.PreviewSpendRequest, _ledger_service_pb2.PreviewSpendResponse]  # type: ignore[assignment]
-    """Tells what a spend would take now, lot by lot, without taking it; refused as the spend would be."""
+    """Tells what a spend would take now, lot by lot, without taking it; refused as the spend would be, with
+    `INSUFFICIENT_BALANCE`. Reserves nothing: what happens in between may change what the spend finds.
+    """
     ListHolds: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListHoldsRequest, _ledger_service_pb2.ListHoldsResponse]  # type: ignore[assignment]
-    """Lists the holds of a member, newest first."""
+    """Lists the holds of a member in one asset, newest first. One whose time is over has ended, booked or not."""
     ListExpirations: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListExpirationsRequest, _ledger_service_pb2.ListExpirationsResponse]  # type: ignore[assignment]
-    """Lists what of one asset of a member expires when, the earliest first."""
+    """Lists what of one asset of a member expires when, the earliest first: of what can be spent now, what has an end.
+
+    The first is the `next_expiry` of the balance. What is pending, and what holds reserve, is not in it.
+    """
     GetOperation: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetOperationRequest, _ledger_service_pb2.GetOperationResponse]  # type: ignore[assignment]
-    """Tells how an operation ended, by its request id, with all that it moved: a definite answer after any failure."""
+    """Tells how an operation ended, by its request id, with all that it moved: a definite answer after any failure.
+    Refused with `OPERATION_NOT_FOUND` where there is none.
+    """
     UnexpireLots: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.UnexpireLotsRequest, _ledger_service_pb2.UnexpireLotsResponse]  # type: ignore[assignment]
     """Gives back what expired unspent within a time, for every member of the program.
 
-    Page by page, each idempotent by the request id: call it again with the token until there is none.
+    Page by page, each idempotent by the request id: call it again with the token until there is none. What had expired
+    by the first call counts, however long the pages take; a page looks through at most 10,000 wallets, so that it may
+    be short or empty. A later call of the same id may have another `page_size` and nothing else, else it is refused with
+    `REQUEST_ID_REUSED`; a new end that has passed is refused with `LOT_LIFE_EMPTY`.
     """
     ForgetMember: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ForgetMemberRequest, _ledger_service_pb2.ForgetMemberResponse]  # type: ignore[assignment]
     """Cuts the tie between a member and what the ledger holds: balances, entries and seals stay and name nobody.
 
-    A member of that id who comes later is another one. Idempotent.
+    A member of that id who comes later is another one. What callers put into causes and into the ids of requests stays:
+    it is theirs, and names no member. Idempotent.
     """
 
 class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -178,7 +214,14 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_service_pb2.SummarizeStatementResponse, _abc.Awaitable[_ledger_service_pb2.SummarizeStatementResponse]]:
         """Sums up what happened to one asset of a member within a time: what there was, what came and went by kind, and what
-        there is. It adds up, by whenever expiries are booked.
+        there is. It always adds up.
+
+        An entry counts when it was posted, an expiry when the value was over, however late that is booked: what was told
+        of a time that has passed never changes. So `closing` is what `GetBalances` tells of the last instant before
+        `end_time`, as available, held and pending together, with two differences. An earn that is dated back or ahead
+        counts there from when its fact occurred or its value took effect, and here from when it was posted. And what a debt
+        takes from `available` there stays in `closing` until it is repaid. A `start_time` that is not before `end_time` is
+        refused with `FIELD_INVALID`.
         """
 
     @_abc_1.abstractmethod
@@ -187,7 +230,9 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ledger_service_pb2.PreviewSpendRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_service_pb2.PreviewSpendResponse, _abc.Awaitable[_ledger_service_pb2.PreviewSpendResponse]]:
-        """Tells what a spend would take now, lot by lot, without taking it; refused as the spend would be."""
+        """Tells what a spend would take now, lot by lot, without taking it; refused as the spend would be, with
+        `INSUFFICIENT_BALANCE`. Reserves nothing: what happens in between may change what the spend finds.
+        """
 
     @_abc_1.abstractmethod
     def ListHolds(
@@ -195,7 +240,7 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ledger_service_pb2.ListHoldsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_service_pb2.ListHoldsResponse, _abc.Awaitable[_ledger_service_pb2.ListHoldsResponse]]:
-        """Lists the holds of a member, newest first."""
+        """Lists the holds of a member in one asset, newest first. One whose time is over has ended, booked or not."""
 
     @_abc_1.abstractmethod
     def ListExpirations(
@@ -203,7 +248,10 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ledger_service_pb2.ListExpirationsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_service_pb2.ListExpirationsResponse, _abc.Awaitable[_ledger_service_pb2.ListExpirationsResponse]]:
-        """Lists what of one asset of a member expires when, the earliest first."""
+        """Lists what of one asset of a member expires when, the earliest first: of what can be spent now, what has an end.
+
+        The first is the `next_expiry` of the balance. What is pending, and what holds reserve, is not in it.
+        """
 
     @_abc_1.abstractmethod
     def GetOperation(
@@ -211,7 +259,9 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ledger_service_pb2.GetOperationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_service_pb2.GetOperationResponse, _abc.Awaitable[_ledger_service_pb2.GetOperationResponse]]:
-        """Tells how an operation ended, by its request id, with all that it moved: a definite answer after any failure."""
+        """Tells how an operation ended, by its request id, with all that it moved: a definite answer after any failure.
+        Refused with `OPERATION_NOT_FOUND` where there is none.
+        """
 
     @_abc_1.abstractmethod
     def UnexpireLots(
@@ -221,7 +271,10 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ledger_service_pb2.UnexpireLotsResponse, _abc.Awaitable[_ledger_service_pb2.UnexpireLotsResponse]]:
         """Gives back what expired unspent within a time, for every member of the program.
 
-        Page by page, each idempotent by the request id: call it again with the token until there is none.
+        Page by page, each idempotent by the request id: call it again with the token until there is none. What had expired
+        by the first call counts, however long the pages take; a page looks through at most 10,000 wallets, so that it may
+        be short or empty. A later call of the same id may have another `page_size` and nothing else, else it is refused with
+        `REQUEST_ID_REUSED`; a new end that has passed is refused with `LOT_LIFE_EMPTY`.
         """
 
     @_abc_1.abstractmethod
@@ -232,7 +285,8 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ledger_service_pb2.ForgetMemberResponse, _abc.Awaitable[_ledger_service_pb2.ForgetMemberResponse]]:
         """Cuts the tie between a member and what the ledger holds: balances, entries and seals stay and name nobody.
 
-        A member of that id who comes later is another one. Idempotent.
+        A member of that id who comes later is another one. What callers put into causes and into the ids of requests stays:
+        it is theirs, and names no member. Idempotent.
         """
 
 def add_LedgerServiceServicer_to_server(servicer: LedgerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
