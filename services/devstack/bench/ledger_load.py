@@ -141,7 +141,7 @@ class Load:
         """Makes a budget and puts value into it."""
         await self.budgets.CreateBudget(
             budget_service_pb2.CreateBudgetRequest(
-                request_id=f"{self.run}-budget", budget_id=budget_id, asset="points", shard_count=8, shard_count=8
+                request_id=f"{self.run}-budget", budget_id=budget_id, asset="points", shard_count=8
             ),
             metadata=self.identity.metadata(PROGRAM),
             timeout=CALL_TIMEOUT_S,
