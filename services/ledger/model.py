@@ -185,7 +185,10 @@ class Wallet:
 
 @dataclass(slots=True)
 class Lot:
-    """A parcel of value, as it is being changed. One without `effective_at` is pending, or was cancelled."""
+    """A parcel of value, as it is being changed. One without `effective_at` is pending, or was cancelled.
+
+    `is_changed` asks for what it has left to be written, `is_redated` for all that can change.
+    """
 
     wallet_id: int
     number: int
@@ -202,6 +205,7 @@ class Lot:
     origin: str | None = None
     is_new: bool = False
     is_changed: bool = False
+    is_redated: bool = False
 
     def is_live(self, now: datetime) -> bool:
         """Tells whether it can be spent at an instant: the half-open interval of its life."""
@@ -316,6 +320,73 @@ class Rate:
     numerator: int
     denominator: int
     set_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewBudget:
+    """A budget that is asked for; `content` is what the fingerprint was made of."""
+
+    budget_id: str
+    asset: str
+    alert_percents: tuple[int, ...]
+    shard_count: int
+    key: uuid.UUID
+    content: dict[str, Any]
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetView:
+    """A budget as it is shown: the sum of its sub-accounts, at first empty and open."""
+
+    budget_id: str
+    asset: str
+    alert_percents: tuple[int, ...]
+    shard_count: int
+    is_closed: bool = False
+    remaining: int = 0
+    held: int = 0
+    given: int = 0
+
+    @property
+    def funded(self) -> int:
+        """Tells what was put in, less what was taken out when it was closed and since."""
+        return self.remaining + self.held + self.given
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetToTell:
+    """An open budget that has used the first share at which the feed tells."""
+
+    program_id: str
+    budget_id: str
+    alert_percents: tuple[int, ...]
+    remaining: int
+    held: int
+    given: int
+
+    @property
+    def used(self) -> int:
+        """Tells what is given or reserved."""
+        return self.held + self.given
+
+    @property
+    def funded(self) -> int:
+        """Tells what was put in."""
+        return self.remaining + self.used
+
+
+@dataclass(frozen=True, slots=True)
+class NewRate:
+    """A rate that is asked for; `content` is what the fingerprint was made of."""
+
+    from_asset: str
+    to_asset: str
+    numerator: int
+    denominator: int
+    key: uuid.UUID
+    content: dict[str, Any]
+    fingerprint: bytes
 
 
 @dataclass(slots=True)

@@ -219,7 +219,7 @@ class State:
                 end = expiry.ends_at(self.now, policy) if policy.rolling else None
                 if end is not None and lot.expires_at is not None and end > lot.expires_at:
                     self.save(lot)
-                    lot.expires_at, lot.is_changed = end, True
+                    lot.expires_at, lot.is_redated = end, True
 
     # Takings.
 

@@ -104,7 +104,7 @@ def confirm(state: State, item: Operation) -> Posting:
     state.save(lot)
     was_pending = lot.effective_at is None
     lot.occurred_at = lot.occurred_at or lot.effective_at
-    lot.effective_at, lot.expires_at, lot.is_changed = state.now, expires_at, True
+    lot.effective_at, lot.expires_at, lot.is_redated = state.now, expires_at, True
     if target.budget_id is not None and was_pending:
         budgets.confirm(state, state.budgets[target.budget_id], lot.amount)
     state.record(item, wallet, held_amount=lot.amount, expires_at=expires_at, target_id=target.key)
@@ -122,7 +122,7 @@ def cancel(state: State, item: Operation) -> Posting:
     taking = state.start_taking(item.key, wallet, Kind.CANCEL)
     state.take(taking, [lot], lot.amount)
     state.enter(item, wallet, -lot.amount, target_id=target.key, budget_id=target.budget_id, budget_amount=returned)
-    lot.occurred_at, lot.effective_at = lot.occurred_at or lot.effective_at, None
+    lot.occurred_at, lot.effective_at, lot.is_redated = lot.occurred_at or lot.effective_at, None, True
     return Posting(state.now, lot.amount, parts=model.taken_parts(taking))
 
 
@@ -158,7 +158,7 @@ def claw_back(state: State, item: Operation) -> Posting:
     taking = state.start_taking(item.key, wallet, Kind.CLAW_BACK)
     missing = state.take(taking, [lot], amount)
     state.save(lot)
-    lot.clawed_back, lot.is_changed = (lot.clawed_back or 0) + amount, True
+    lot.clawed_back, lot.is_redated = (lot.clawed_back or 0) + amount, True
     if missing and item.claw_back in (ClawBackPolicy.OTHER_LOTS, ClawBackPolicy.OTHER_LOTS_THEN_DEBT):
         others = [each for each in state.live_lots(wallet) if each is not lot]
         missing = state.take(taking, sorted(others, key=lambda each: -each.number), missing)

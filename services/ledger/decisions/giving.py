@@ -76,7 +76,7 @@ def expire(state: State, item: Operation) -> Posting:
     state.record(item, wallet, held_amount=total, detail=_decided(item))
     for lot in lots:
         state.save(lot)
-        lot.expires_at, lot.is_changed = state.now, True
+        lot.expires_at, lot.is_redated = state.now, True
         if lot.remaining:
             state.expire(wallet, lot, request_id=item.key, at=state.now)
     return Posting(state.now, total)

@@ -36,8 +36,8 @@ WHERE outcome.program_id = $1 AND outcome.request_id = ANY($2::uuid[]) AND outco
 -- Tells the time, and reads the outcomes that stand already for some request ids; one row without any where none does.
 SELECT
     time.now, outcome.request_id, outcome.kind, outcome.fingerprint, outcome.wallet_id, outcome.amount,
-    outcome.held_amount, outcome.target_id, outcome.posted_at, outcome.expires_at, outcome.burn_order_version,
-    outcome.refusal, outcome.detail
+    outcome.held_amount, outcome.budget_amount, outcome.target_id, outcome.posted_at, outcome.expires_at,
+    outcome.burn_order_version, outcome.refusal, outcome.detail
 FROM (SELECT clock_timestamp() AS now) AS time
 LEFT JOIN journal AS outcome
     ON outcome.program_id = $1 AND outcome.request_id = ANY($2::uuid[]) AND outcome.leg = 0;
@@ -140,6 +140,14 @@ SELECT DISTINCT ON (from_asset, to_asset) from_asset, to_asset, version, numerat
 FROM exchange_rates
 WHERE program_id = $1 AND (from_asset, to_asset) IN (SELECT * FROM unnest($2::text[], $3::text[]))
 ORDER BY from_asset, to_asset, version DESC;
+
+-- update_spent_lots --
+-- Writes what lots have left of which nothing else was changed.
+UPDATE lots
+SET remaining = lot.remaining, is_open = lot.is_open
+FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::boolean[])
+    AS lot (wallet_id, number, remaining, is_open)
+WHERE lots.program_id = $1 AND lots.wallet_id = lot.wallet_id AND lots.number = lot.number;
 
 -- update_lots --
 -- Writes how lots stand that were changed.

@@ -75,12 +75,23 @@ async def insert_journal(
 
 async def write_lots(connection: db.Connection, program_id: str, lots: Iterable[Lot]) -> None:
     """Writes new lots, and how others stand that were changed."""
-    new, old = [], []
+    new, spent, old = [], [], []
     for lot in lots:
         if lot.is_new:
             new.append(lot)
-        elif lot.is_changed:
+        elif lot.is_redated:
             old.append(lot)
+        elif lot.is_changed:
+            spent.append(lot)
+    if spent:
+        await connection.execute(
+            QUERIES["update_spent_lots"],
+            program_id,
+            [lot.wallet_id for lot in spent],
+            [lot.number for lot in spent],
+            [lot.remaining for lot in spent],
+            [lot.is_open for lot in spent],
+        )
     if new:
         await db.copy_rows(connection, "lots", LOT_COLUMNS, [_lot_record(program_id, lot) for lot in new])
     if old:
