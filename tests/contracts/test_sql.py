@@ -38,7 +38,7 @@ GLOBAL_TABLES = {
 
 # What the runtime role may only add to.
 APPEND_ONLY = {
-    "ledger": ("journal", "allocations", "feed_events"),
+    "ledger": ("journal", "allocations", "redemption_estimates"),
     "program": ("rule_versions", "events", "rule_claims", "feed_events"),
 }
 

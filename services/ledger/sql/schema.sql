@@ -293,6 +293,25 @@ CREATE TABLE exchange_rates (
     CONSTRAINT exchange_rates_between_two CHECK (from_asset <> to_asset)
 );
 
+-- What share of an issue is expected to be redeemed. Only ever added to, and never for the past, so that the report of
+-- an instant stays what it is.
+CREATE TABLE redemption_estimates (
+    program_id text NOT NULL,
+    -- The request that stored it, and its content.
+    request_id uuid NOT NULL,
+    fingerprint bytea NOT NULL,
+    asset text NOT NULL,
+    -- Empty speaks for all campaigns that have none of their own.
+    campaign_id text NOT NULL,
+    redemption_rate_bps integer NOT NULL,
+    -- From when it is in force, and when it was stored.
+    valid_from timestamptz NOT NULL,
+    set_at timestamptz NOT NULL,
+    CONSTRAINT redemption_estimates_key PRIMARY KEY (program_id, request_id),
+    CONSTRAINT redemption_estimates_rate_is_share CHECK (redemption_rate_bps BETWEEN 1 AND 10000),
+    CONSTRAINT redemption_estimates_not_back_dated CHECK (valid_from >= set_at)
+);
+
 -- The kernel's feed: heads, and the cursors and dead letters of followers that live in this database. Its events are
 -- the journal.
 CREATE TABLE feed_heads (
@@ -327,7 +346,7 @@ CREATE TABLE feed_dead_letters (
 );
 
 -- What the runtime role may do: what was written once is never changed.
-GRANT SELECT, INSERT ON journal, allocations, budgets, exchange_rates TO ledger_service;
+GRANT SELECT, INSERT ON journal, allocations, budgets, exchange_rates, redemption_estimates TO ledger_service;
 GRANT SELECT, INSERT, UPDATE ON wallets, lots, holds, budget_shards, feed_heads, feed_cursors TO ledger_service;
 GRANT SELECT, INSERT, DELETE ON feed_dead_letters TO ledger_service;
 GRANT SELECT ON entries, schema_migrations TO ledger_service;
