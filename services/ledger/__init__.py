@@ -2,15 +2,26 @@
 
 What it promises:
 
-L1. Each entry moves value between a wallet and an account of the program and so sums to zero by itself
-    (one row, both sides; `journal_entry_whole`).
-L2. The balance of a wallet is the sum of its entries, which count from 1 without gaps (`journal_wallet_order`, check).
-L3. A lot's amount is what remains, what expired and what allocations took (`lots_parts_within_amount`, check).
-L4. A wallet's balance is what its lots have left and its active holds reserve (`wallets_balance_in_limits`, check).
+L1. Each row of the journal moves value between a wallet, a debt, a budget and the account that its kind names, and
+    sums to zero by itself (the view `entries`; `journal_entry_whole`).
+L2. The balance of a wallet is the sum of its entries, which count from 1 without gaps, and is explained by its totals:
+    earned, spent, expired, taken back, adjusted (`journal_wallet_order`, `wallets_balance_explained`, check).
+L3. A lot's amount is what remains of it, expired or not, and what allocations took (`lots_parts_within_amount`, check).
+L4. A wallet's balance is what its open lots have left and its active holds reserve (`wallets_balance_in_limits`, check).
 L5. A request id has one outcome for ever, refusals included; other content is refused by field (`journal_key`).
 L6. A lot can be spent at t if and only if effective_at <= t < expires_at; booking an expiry changes nothing visible.
-L7. A hold is captured, released or timed out once (`holds_capture_once`, the wallet's lock); a capture is reversed
-    once (`journal_reversed_once`), into the exact lots, whose expiry stays.
-L8. The journal, allocations and feed are only ever added to (the runtime role may not do otherwise).
+L7. A hold is captured, released or timed out once (`holds_capture_once`, the wallet's lock). What is given back goes to
+    the exact lots, whose ends stay, those taken last first: what stays taken is what a smaller taking would have been;
+    no more comes back than was taken (check).
+L8. The journal and allocations are only ever added to (the runtime role may not do otherwise), and each row of the
+    journal has a position without gaps, in the order of commits (`journal_position`, check).
 L9. No operation moves value from one member to another or out of the program.
+L10. Earns take no more out of a budget than it has, by any race; what pending earns hold counts
+    (`budget_shards_remaining_in_limits`, check).
+L11. An earn that is taken back is recovered, owed or written off to its last unit; what is owed is repaid before
+    anything is spent (`wallets_debt_in_limits`, check).
+L12. All cashbacks of a member in an asset come to the exact share of all purchases, less than one unit short, which is
+    carried (`wallets_remainder_in_limits`, check).
+L13. Of linked operations all happen or none.
+L14. The member's id stands in `wallets` only: a member can be forgotten, and every sum stays.
 """
