@@ -41,8 +41,8 @@ class Budget(_message.Message):
     closed: _builtins.bool
     """Is true once it was closed."""
     funded: _builtins.int
-    """Gives all that was put in: what is given, held and left. A closed budget counts only what it gave, so that what comes
-    back to it leaves it.
+    """Gives all that was put in: what is given, held and left. Of a closed budget, what was left was taken out, and so is
+    what comes back.
     """
     given: _builtins.int
     """Gives what members earned from it, less what came back."""
