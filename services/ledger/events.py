@@ -54,7 +54,7 @@ async def read(
     if through == after_position:
         return feed.Page([], after_position)
     kinds = [kind for name in types or KINDS_BY_TYPE for kind in KINDS_BY_TYPE.get(name, ())]
-    rows = await reading.read_journal(connection, program_id, partition, after_position, through, kinds)
+    rows = await reading.read_journal(connection, program_id, partition, (after_position, through), kinds)
     events = [_event(program_id, row) for row in rows if _tells(row)]
     return feed.Page(events, through)
 

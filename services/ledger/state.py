@@ -232,7 +232,7 @@ class State:
             if taken:
                 self.change_lot(lot, -taken)
                 taking.parts.append(model.TakenPart(lot.number, taken, taken, lot.expires_at))
-                self._allocate(taking, lot.number, taken, taking.root_id, self.now, lot.expires_at)
+                self._allocate(taking, (lot.number, lot.expires_at), taken, operation_id=taking.root_id, at=self.now)
                 amount -= taken
         return amount
 
@@ -263,7 +263,7 @@ class State:
             if lot.is_over(at):
                 lot.is_open = False
                 over.append((lot, returned))
-            self._allocate(taking, lot.number, -returned, operation_id, at, part.lot_expires_at)
+            self._allocate(taking, (lot.number, part.lot_expires_at), -returned, operation_id=operation_id, at=at)
         assert amount == 0, "No more comes back than was taken."
         for lot, returned in over:
             self._enter_expiry(wallet, lot, returned, operation_id, at)
@@ -272,12 +272,13 @@ class State:
     def _allocate(
         self,
         taking: Taking,
-        lot_number: int,
+        lot: tuple[int, datetime | None],
         amount: int,
+        *,
         operation_id: uuid.UUID,
         at: datetime,
-        lot_expires_at: datetime | None,
     ) -> None:
+        lot_number, lot_expires_at = lot
         self.allocations.append(
             model.Allocation(
                 wallet_id=taking.wallet_id,

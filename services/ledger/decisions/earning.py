@@ -42,7 +42,7 @@ def earn(state: State, item: Operation) -> Posting:
     if amount:
         row.amount = amount
         state.move(wallet, row)
-        _add_lot(state, item, wallet, row, effective_at, expires_at)
+        _add_lot(state, item, row, effective_at=effective_at, expires_at=expires_at)
     return Posting(state.now, amount, expires_at)
 
 
@@ -65,13 +65,10 @@ def _life(state: State, item: Operation) -> tuple[datetime | None, datetime | No
 
 
 def _add_lot(
-    state: State,
-    item: Operation,
-    wallet: Wallet,
-    row: model.Row,
-    effective_at: datetime | None,
-    expires_at: datetime | None,
+    state: State, item: Operation, row: model.Row, *, effective_at: datetime | None, expires_at: datetime | None
 ) -> None:
+    assert row.wallet_id is not None, "A lot is in a wallet."
+    wallet = state.by_id[row.wallet_id]
     occurred_at = item.occurred_at or state.now
     lot = state.add_lot(
         wallet,

@@ -322,8 +322,8 @@ ORDER BY entry.sequence DESC
 LIMIT $4;
 
 -- list_lots --
--- Lists the lots of a wallet below a place (when it is shown to begin, and its number), the latest first, with what holds
--- reserve and where they came from.
+-- Lists the lots of a wallet below a place (when it is shown to begin, and its number), the latest first, with what
+-- holds reserve and where they came from.
 SELECT
     lot.number, lot.amount, lot.remaining, lot.is_open, lot.priority, lot.is_promotional, lot.effective_at,
     lot.expires_at, coalesce(lot.effective_at, lot.occurred_at) AS shown_at,
@@ -363,11 +363,11 @@ WHERE program_id = $1 AND wallet_id IN (
 );
 
 -- read_journal --
--- Reads the rows of the journal between two positions that tell of one of some kinds, oldest first, with whose wallet it
--- is and why a hold was placed.
+-- Reads the rows of the journal between two positions that tell of one of some kinds, oldest first, with whose wallet
+-- it is and why a hold was placed.
 SELECT
-    line.partition, line.position, line.request_id, line.leg, line.kind, line.posted_at, line.occurred_at, line.expires_at,
-    line.amount, line.balance, line.held_amount, line.target_id, line.refusal IS NOT NULL AS is_refused, line.budget_id,
+    line.partition, line.position, line.request_id, line.leg, line.kind, line.posted_at, line.occurred_at,
+    line.expires_at, line.amount, line.balance, line.held_amount, line.target_id, line.refusal IS NOT NULL AS is_refused, line.budget_id,
     line.detail, line.cause_event_id, line.cause_rule_id, line.cause_rule_version,
     coalesce(line.cause_redemption_id, hold.cause_redemption_id) AS cause_redemption_id, line.cause_campaign_id,
     wallet.member_id, wallet.asset, hold.amount AS hold_amount
@@ -381,8 +381,8 @@ WHERE line.program_id = $1 AND line.partition = $2 AND line.position > $3 AND li
 ORDER BY line.position;
 
 -- check_wallets --
--- Replays the journal: wallets whose balance, number of entries, running balances, totals or debt are not the sum; across
--- programs.
+-- Replays the journal: wallets whose balance, number of entries, running balances, totals or debt are not the sum;
+-- across programs.
 WITH entry AS (
     SELECT
         program_id, wallet_id, sequence, amount, balance, kind, debt_amount,

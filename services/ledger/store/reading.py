@@ -85,12 +85,10 @@ async def list_wallets_to_book(connection: db.Connection, program_id: str, now: 
 
 
 async def read_journal(
-    connection: db.Connection, program_id: str, partition: int, after: int, through: int, kinds: Sequence[str]
+    connection: db.Connection, program_id: str, partition: int, span: tuple[int, int], kinds: Sequence[str]
 ) -> list[Any]:
-    """Reads the rows of some kinds between two positions, for the feed."""
-    rows: list[Any] = await connection.fetch(
-        QUERIES["read_journal"], program_id, partition, after, through, list(kinds)
-    )
+    """Reads the rows of some kinds behind one position up to another, for the feed."""
+    rows: list[Any] = await connection.fetch(QUERIES["read_journal"], program_id, partition, *span, list(kinds))
     return rows
 
 
