@@ -27,6 +27,7 @@ async def _check(connection: db.Connection, time: clock.Clock) -> list[CheckRow]
         await _row(connection, "check_wallet_lots", "balances against lots and holds", wallets),
         await _row(connection, "check_takings", "what was taken against allocations", counts["holds"]),
         await _row(connection, "check_budgets", "budgets against the journal", counts["budgets"]),
+        await _row(connection, "check_budget_uses", "what budgets gave against what was earned", counts["budgets"]),
         await _row(connection, "check_cashbacks", "cashbacks against purchases", entries),
         CheckRow("expiries against time", lots + counts["holds"], tuple(unbooked)),
         *await feed.check(connection, QUERIES["check_positions"]),

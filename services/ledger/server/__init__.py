@@ -3,6 +3,8 @@
 import grpc
 from plaudit.feed.v1 import feed_service_pb2, feed_service_pb2_grpc
 from plaudit.ledger.v1 import (
+    budget_service_pb2,
+    budget_service_pb2_grpc,
     ledger_service_pb2,
     ledger_service_pb2_grpc,
     operation_service_pb2,
@@ -13,6 +15,7 @@ from services.kernel import feed_rpc, rpc
 from services.kernel.interceptors import Authenticate
 from services.ledger import events
 from services.ledger.operations.posting import Ledger
+from services.ledger.server.budget import BudgetServicer
 from services.ledger.server.ledger import LedgerServicer
 from services.ledger.server.operation import OperationServicer
 
@@ -23,7 +26,13 @@ def build_server(ledger: Ledger, authenticate: Authenticate) -> rpc.Server:
     def register(server: grpc.aio.Server) -> None:
         ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerServicer(ledger), server)
         operation_service_pb2_grpc.add_OperationServiceServicer_to_server(OperationServicer(ledger), server)
+        budget_service_pb2_grpc.add_BudgetServiceServicer_to_server(BudgetServicer(ledger), server)
         feed_service_pb2_grpc.add_FeedServiceServicer_to_server(feed_rpc.FeedServicer(ledger.pool, events.read), server)
 
-    files = [ledger_service_pb2.DESCRIPTOR, operation_service_pb2.DESCRIPTOR, feed_service_pb2.DESCRIPTOR]
+    files = [
+        ledger_service_pb2.DESCRIPTOR,
+        operation_service_pb2.DESCRIPTOR,
+        budget_service_pb2.DESCRIPTOR,
+        feed_service_pb2.DESCRIPTOR,
+    ]
     return rpc.Server(files=files, authenticate=authenticate, register=register)

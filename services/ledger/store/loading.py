@@ -97,7 +97,7 @@ def _prior(row: Any, parts: tuple[model.Part, ...]) -> model.Prior:
     detail = row["detail"] or {}
     posting = model.Posting(
         row["posted_at"],
-        detail.get("amount") or abs(row["amount"]) or row["held_amount"] or 0,
+        detail.get("amount") or abs(row["amount"]) or row["held_amount"] or abs(row["budget_amount"] or 0),
         row["expires_at"],
         parts,
         written_off=detail.get("written_off", 0),
