@@ -1,5 +1,6 @@
 """What tests of the kernel share: a database with the tables of the feed, and one with those of due work."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -7,12 +8,13 @@ import pytest
 from services.kernel import db
 from tests.support import due, feeds
 from tests.support.databases import Databases
+from tests.support.waiting import PATIENCE_S
 
 
 @pytest.fixture
 async def feed_database(databases: Databases) -> AsyncIterator[str]:
     """Lends a database that publishes and follows, by name; handlers leave their effects in the table `seen`."""
-    async with databases.copy("ledger") as name:
+    async with databases.copy("program") as name:
         admin = await databases.admin(name)
         await admin.execute(feeds.SEEN)
         await admin.close()
@@ -24,7 +26,7 @@ async def feed_pool(databases: Databases, feed_database: str) -> AsyncIterator[d
     """Opens a pool on it."""
     pool = await db.create_pool(databases.dsn(feed_database, "postgres"), service="test-feed", size_max=24)
     yield pool
-    await pool.close()
+    await _close(pool)
 
 
 @pytest.fixture
@@ -42,4 +44,10 @@ async def due_pool(due_dsn: str) -> AsyncIterator[db.Pool]:
     """Opens a pool on it."""
     pool = await db.create_pool(due_dsn, service="test-due", size_max=24)
     yield pool
-    await pool.close()
+    await _close(pool)
+
+
+async def _close(pool: db.Pool) -> None:
+    """Closes a pool, and fails rather than waits for ever for what a test left behind."""
+    async with asyncio.timeout(PATIENCE_S):
+        await pool.close()

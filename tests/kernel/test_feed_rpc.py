@@ -80,8 +80,8 @@ async def test_read_gives_events_as_they_were_published(ledger: LedgerHarness) -
     assert [event.type for event in page.events] == [
         ledger_events.ENTRY_POSTED,
         ledger_events.HOLD_CHANGED,
-        ledger_events.ENTRY_POSTED,
         ledger_events.HOLD_CHANGED,
+        ledger_events.ENTRY_POSTED,
     ]
     assert events_pb2.EntryPosted.FromString(page.events[0].payload).amount == 30
     assert {(event.program_id, event.member_id) for event in page.events} == {("demo", "m1")}

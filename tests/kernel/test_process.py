@@ -73,7 +73,8 @@ async def test_stopped_server_lets_calls_end(
     admin = await databases.admin(ledger_database)
     transaction = admin.transaction()
     await transaction.start()
-    await admin.execute("LOCK TABLE journal")
+    # Holds up what writes and lets through what reads, by which it is seen whether calls are refused.
+    await admin.execute("LOCK TABLE journal IN SHARE MODE")
     under_way = asyncio.create_task(post(address_of(served), earn("e1")))
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     await eventually(lambda: admin.fetchval(waiting))
