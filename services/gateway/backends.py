@@ -9,7 +9,7 @@ import grpc
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from plaudit.ledger.v1 import budget_service_pb2, ledger_service_pb2, operation_service_pb2
+from plaudit.ledger.v1 import budget_service_pb2, ledger_service_pb2, liability_service_pb2, operation_service_pb2
 from plaudit.program.v1 import access_service_pb2, access_service_pb2_grpc, program_service_pb2
 
 from services.gateway.routes import Route
@@ -24,7 +24,12 @@ HEALTH_TIMEOUT_S = 1.0
 # The contracts that are served over HTTP, by the service that serves them; by the first one it is asked for its health.
 CONTRACTS: Mapping[str, Sequence[FileDescriptor]] = {
     "program": (program_service_pb2.DESCRIPTOR,),
-    "ledger": (ledger_service_pb2.DESCRIPTOR, operation_service_pb2.DESCRIPTOR, budget_service_pb2.DESCRIPTOR),
+    "ledger": (
+        ledger_service_pb2.DESCRIPTOR,
+        operation_service_pb2.DESCRIPTOR,
+        budget_service_pb2.DESCRIPTOR,
+        liability_service_pb2.DESCRIPTOR,
+    ),
 }
 # What the gateway calls for itself, beside those.
 CALLED_TOO: Mapping[str, Sequence[FileDescriptor]] = {"program": (access_service_pb2.DESCRIPTOR,)}

@@ -7,6 +7,8 @@ from plaudit.ledger.v1 import (
     budget_service_pb2_grpc,
     ledger_service_pb2,
     ledger_service_pb2_grpc,
+    liability_service_pb2,
+    liability_service_pb2_grpc,
     operation_service_pb2,
     operation_service_pb2_grpc,
 )
@@ -17,6 +19,7 @@ from services.ledger import events
 from services.ledger.operations.posting import Ledger
 from services.ledger.server.budget import BudgetServicer
 from services.ledger.server.ledger import LedgerServicer
+from services.ledger.server.liability import LiabilityServicer
 from services.ledger.server.operation import OperationServicer
 
 
@@ -27,12 +30,14 @@ def build_server(ledger: Ledger, authenticate: Authenticate) -> rpc.Server:
         ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerServicer(ledger), server)
         operation_service_pb2_grpc.add_OperationServiceServicer_to_server(OperationServicer(ledger), server)
         budget_service_pb2_grpc.add_BudgetServiceServicer_to_server(BudgetServicer(ledger), server)
+        liability_service_pb2_grpc.add_LiabilityServiceServicer_to_server(LiabilityServicer(ledger), server)
         feed_service_pb2_grpc.add_FeedServiceServicer_to_server(feed_rpc.FeedServicer(ledger.pool, events.read), server)
 
     files = [
         ledger_service_pb2.DESCRIPTOR,
         operation_service_pb2.DESCRIPTOR,
         budget_service_pb2.DESCRIPTOR,
+        liability_service_pb2.DESCRIPTOR,
         feed_service_pb2.DESCRIPTOR,
     ]
     return rpc.Server(files=files, authenticate=authenticate, register=register)
