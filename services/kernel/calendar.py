@@ -6,10 +6,15 @@ means the first. A day begins once: where the clock goes back over midnight, at 
 """
 
 import calendar
+import zoneinfo
 from bisect import bisect_left
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
+
+# The zones of the package tzdata, and not the machine's, which may be older than the next one's: the same point would
+# expire at two instants.
+zoneinfo.reset_tzpath(to=())
 
 BEGINNING = date(1, 1, 1)
 SECOND = timedelta(seconds=1)

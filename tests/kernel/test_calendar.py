@@ -1,5 +1,6 @@
 """The calendar: what "one year" and "this month" mean, as a golden table and as properties."""
 
+import zoneinfo
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -123,3 +124,8 @@ def test_day_start_beyond_the_calendar_overflows() -> None:
     """The first day of the calendar has no start where the clock is ahead of UTC."""
     with pytest.raises(OverflowError):
         calendar.day_start(date(1, 1, 1), "Asia/Tokyo")
+
+
+def test_zones_are_those_of_the_package() -> None:
+    """The zones come with the service, so that every machine has the same ones."""
+    assert zoneinfo.TZPATH == ()
