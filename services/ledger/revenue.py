@@ -197,10 +197,15 @@ def assess(cohort: Cohort, figures: Figures, redemption_rate_bps: int) -> Line:
 
 def report(figures: Mapping[Cohort, Figures], estimates: Collection[Estimate], as_of: datetime) -> list[Line]:
     """Makes the lines of all cohorts, in their order, from figures of the instant `as_of`."""
-    return [
-        assess(cohort, of_cohort, estimate_for(estimates, cohort, as_of))
-        for cohort, of_cohort in sorted(figures.items(), key=lambda item: item[0])
-    ]
+    # By what they speak for, since there may be as many as there are campaigns.
+    spoken_for: dict[tuple[str, str], list[Estimate]] = defaultdict(list)
+    for estimate in estimates:
+        spoken_for[estimate.asset, estimate.campaign_id].append(estimate)
+    lines = []
+    for cohort, of_cohort in sorted(figures.items(), key=lambda item: item[0]):
+        own, general = spoken_for[cohort.asset, cohort.campaign_id], spoken_for[cohort.asset, ""]
+        lines.append(assess(cohort, of_cohort, estimate_for([*own, *general], cohort, as_of)))
+    return lines
 
 
 def recognised_since(now: Position, before: Position | None) -> int:
