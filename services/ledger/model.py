@@ -6,7 +6,7 @@ make, and an earn makes five of them.
 
 import uuid
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -22,6 +22,8 @@ REMAINDER_PARTS = 10_000
 SHARDS_MAX = 64
 # Lots are spent by priority, earliest end (never last), promotional before paid, earliest effect, number.
 BURN_ORDER_VERSION = 1
+# Behind every end that there can be.
+NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 class Kind(StrEnum):
@@ -531,14 +533,12 @@ def taken_parts(taking: Taking) -> tuple[Part, ...]:
     )
 
 
-def burn_order(lot: Lot) -> tuple[int, bool, datetime, bool, datetime, int]:
+def burn_order(lot: Lot) -> tuple[int, datetime, bool, datetime, int]:
     """Sorts live lots as they are spent (`BURN_ORDER_VERSION`)."""
     assert lot.effective_at is not None, "A live lot has taken effect."
-    never = lot.expires_at is None
     return (
         lot.priority,
-        never,
-        lot.expires_at or lot.effective_at,
+        lot.expires_at or NEVER,
         not lot.is_promotional,
         lot.effective_at,
         lot.number,
