@@ -60,7 +60,8 @@ def exchange(state: State, item: Operation) -> Posting:
         "rounding": rounding,
     }
     state.enter(item, source, -taken, burn_order_version=model.BURN_ORDER_VERSION, detail=detail)
-    row = state.follow(item.key, Kind.EXCHANGE, target, given, cause=item.cause)
+    occurred_at = item.occurred_at or state.now
+    row = state.follow(item.key, Kind.EXCHANGE, target, given, cause=item.cause, occurred_at=occurred_at)
     state.add_lot(target, row, effective_at=state.now, origin=Kind.EXCHANGE.value)
     state.settle(item, target)
     parts = model.taken_parts(taking)
