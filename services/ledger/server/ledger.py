@@ -132,11 +132,11 @@ def _entry(entry: model.Entry, asset: str) -> ledger_pb2.Entry:
 
 
 def _lot(lot: model.LotView, asset: str, now: datetime) -> ledger_pb2.Lot:
-    if lot.effective_at is None or lot.effective_at > now:
-        state = ledger_pb2.LOT_STATE_PENDING
-    elif lot.remaining and not lot.expired:
-        state = ledger_pb2.LOT_STATE_ACTIVE
+    if lot.remaining:
+        has_begun = lot.effective_at is not None and lot.effective_at <= now
+        state = ledger_pb2.LOT_STATE_ACTIVE if has_begun else ledger_pb2.LOT_STATE_PENDING
     else:
+        # An earn that was cancelled while it was pending has nothing left either.
         state = ledger_pb2.LOT_STATE_EXPIRED if lot.expired else ledger_pb2.LOT_STATE_SPENT
     return ledger_pb2.Lot(
         lot_id=lot.lot_id,
