@@ -38,7 +38,7 @@ GLOBAL_TABLES = {
 
 # What the runtime role may only add to.
 APPEND_ONLY = {
-    "ledger": ("journal", "allocations", "redemption_estimates"),
+    "ledger": ("journal", "allocations", "redemption_estimates", "seal_blocks", "seal_heads"),
     "program": ("rule_versions", "events", "rule_claims", "feed_events"),
 }
 

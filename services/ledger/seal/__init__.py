@@ -7,7 +7,7 @@ agrees with itself, and differs only from a head that somebody outside has kept.
 
 Four kinds of bytes are hashed by SHA-256 or signed, and none can be taken for another:
 
-    leaf        0x00, encoded values of a row
+    leaf        0x00, encoded values: the number of a format, then those of a row's columns; see `formats`
     node        0x01, left hash, right hash
     block hash  0x02, encoded values of the header: the fields of `Block`, in their order
     head        text that begins with HEAD_TITLE; see `head_bytes`
@@ -26,7 +26,8 @@ numbers are big-endian:
     D  object    for each key in the order of code points: the key as S, then its value
 
 Values can be read back, since each says where it ends, and so two different rows never encode alike. Fractions have no
-tag: nothing near value has any. Hashes are compared for ever, so other columns or types need another version.
+tag: nothing near value has any. Hashes are compared for ever, so other columns need another format, and other types
+another version.
 """
 
 from services.ledger.seal.chain import (
@@ -39,12 +40,25 @@ from services.ledger.seal.chain import (
     PositionedRow,
     Problem,
     block_hash,
+    block_header,
     next_block,
     verify_block,
     verify_chain,
 )
 from services.ledger.seal.encoding import ENCODING_VERSION, UNENCODABLE, Value, encode
-from services.ledger.seal.head import HEAD_TITLE, Head, Tip, head_bytes, sign_head, verify_head
+from services.ledger.seal.formats import COLUMNS, FORMAT, StoredBlock, leaf_values
+from services.ledger.seal.head import (
+    HEAD_TITLE,
+    Head,
+    Keys,
+    SignedHead,
+    Tip,
+    head_bytes,
+    key_id,
+    read_head,
+    sign_head,
+    verify_head,
+)
 from services.ledger.seal.tree import (
     HASH_BYTES,
     LEAF_PREFIX,
@@ -58,9 +72,11 @@ from services.ledger.seal.tree import (
 
 __all__ = [
     "BLOCK_PREFIX",
+    "COLUMNS",
     "ENCODING_VERSION",
     "FIRST_NUMBER",
     "FIRST_POSITION",
+    "FORMAT",
     "HASH_BYTES",
     "HEAD_TITLE",
     "LEAF_PREFIX",
@@ -70,17 +86,24 @@ __all__ = [
     "Block",
     "Flaw",
     "Head",
+    "Keys",
     "PositionedRow",
     "Problem",
+    "SignedHead",
+    "StoredBlock",
     "Tip",
     "Value",
     "block_hash",
+    "block_header",
     "encode",
     "hash_leaf",
     "head_bytes",
     "inclusion_proof",
+    "key_id",
     "leaf",
+    "leaf_values",
     "next_block",
+    "read_head",
     "root",
     "sign_head",
     "verify_block",

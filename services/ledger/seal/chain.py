@@ -35,7 +35,7 @@ class Block:
 
 
 class Flaw(StrEnum):
-    """What can be wrong with a chain, or with the rows under one of its blocks."""
+    """What can be wrong with a chain, with the rows under one of its blocks, or with the heads of a program."""
 
     CHAIN_MIXED = "CHAIN_MIXED"
     NUMBER_GAP = "NUMBER_GAP"
@@ -46,6 +46,10 @@ class Flaw(StrEnum):
     ROW_SURPLUS = "ROW_SURPLUS"
     ROW_MALFORMED = "ROW_MALFORMED"
     ROOT_DIFFERS = "ROOT_DIFFERS"
+    FORMAT_UNKNOWN = "FORMAT_UNKNOWN"
+    HEAD_DIFFERS = "HEAD_DIFFERS"
+    HEAD_FORGED = "HEAD_FORGED"
+    HEAD_MISSING = "HEAD_MISSING"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +80,14 @@ def next_block(
     )
 
 
+def block_header(block: Block) -> bytes:
+    """Encodes what is hashed of a block: each of its fields."""
+    return encode(astuple(block))
+
+
 def block_hash(block: Block) -> bytes:
-    """Hashes a block's header, which is each of its fields; through `previous_hash` it covers all blocks before it."""
-    return sha256(BLOCK_PREFIX + encode(astuple(block))).digest()
+    """Hashes a block's header; through `previous_hash` it covers all blocks before it."""
+    return sha256(BLOCK_PREFIX + block_header(block)).digest()
 
 
 def verify_chain(blocks: Sequence[Block], *, after: Block | None = None) -> list[Problem]:

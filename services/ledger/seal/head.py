@@ -1,12 +1,14 @@
 """Heads: how far a program was sealed when a day ended, signed, so that others can keep it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
+from hashlib import sha256
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 HEAD_TITLE = "plaudit ledger head v1"
+KEY_ID_DIGITS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,34 @@ class Head:
     tips: tuple[Tip, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class SignedHead:
+    """A head as it is given away: what was signed, the signature, and the public half of the key."""
+
+    head: Head
+    content: bytes
+    signature: bytes
+    public_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The raw private key that signs heads, and the public keys of all that ever did."""
+
+    private_key: bytes = field(repr=False)
+    public_keys: tuple[bytes, ...]
+
+    def sign(self, head: Head) -> SignedHead:
+        """Signs a head."""
+        public_key = Ed25519PrivateKey.from_private_bytes(self.private_key).public_key().public_bytes_raw()
+        return SignedHead(head, head_bytes(head), sign_head(head, self.private_key), public_key)
+
+
+def key_id(public_key: bytes) -> str:
+    """Names a key: the first digits of the SHA-256 of its public half, in hex."""
+    return sha256(public_key).hexdigest()[:KEY_ID_DIGITS]
+
+
 def head_bytes(head: Head) -> bytes:
     r"""Gives what is signed: lines of UTF-8, each ended by a line feed, with nothing else in them.
 
@@ -45,6 +75,20 @@ def head_bytes(head: Head) -> bytes:
     tips = sorted(head.tips, key=lambda tip: tip.partition)
     lines = [f"{tip.partition} {tip.number} {tip.block_hash.hex()}" for tip in tips]
     return "".join(f"{line}\n" for line in (HEAD_TITLE, head.program_id, head.day.isoformat(), *lines)).encode()
+
+
+def read_head(content: bytes) -> Head:
+    """Reads what `head_bytes` gave. Raises ValueError for anything else, however near."""
+    title, program_id, day, *lines = content.decode().split("\n")
+    tips = [line.split(" ") for line in lines[:-1]]
+    head = Head(
+        program_id,
+        date.fromisoformat(day),
+        tuple(Tip(int(partition), int(number), bytes.fromhex(digits)) for partition, number, digits in tips),
+    )
+    if title != HEAD_TITLE or head_bytes(head) != content:
+        raise ValueError("The head is not written as heads are.")
+    return head
 
 
 def sign_head(head: Head, private_key: bytes) -> bytes:
