@@ -33,6 +33,7 @@ LANES_MAX = 8
 @dataclass(slots=True)
 class _Submission(Generic[Item, Outcome]):
     items: Sequence[Item]
+    weight: int
     future: "asyncio.Future[list[Outcome | errors.DomainError]]"
 
 
@@ -41,7 +42,7 @@ class Batcher(Generic[Item, Outcome]):
 
     `run(key, items)` writes the items in one transaction and gives one outcome each, in order. It raises a DomainError
     where the whole batch failed for a reason that all callers share (the database is away); any other exception means
-    that an item is poisoned.
+    that an item is poisoned. An item that is work for many says so by `weigh`; limits count by it.
     """
 
     def __init__(
@@ -51,11 +52,13 @@ class Batcher(Generic[Item, Outcome]):
         *,
         items_max: int = ITEMS_MAX,
         queued_max: int = QUEUED_MAX,
+        weigh: Callable[[Item], int] = lambda _: 1,
     ) -> None:
         self._name = name
         self._run = run
         self._items_max = items_max
         self._queued_max = queued_max
+        self._weigh = weigh
         self._queues: dict[str, deque[_Submission[Item, Outcome]]] = {}
         self._lanes: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -68,15 +71,16 @@ class Batcher(Generic[Item, Outcome]):
 
         Raises QUEUE_FULL, DRAINING, and the DomainError of a batch that failed as a whole.
         """
-        assert 0 < len(items) <= self._items_max, "A submission is one batch at most."
+        weight = sum(map(self._weigh, items))
+        assert 0 < weight <= self._items_max, "A submission is one batch at most."
         if self._closed:
             raise errors.draining()
-        if self._queued + len(items) > self._queued_max:
+        if self._queued + weight > self._queued_max:
             raise errors.queue_full(self._queued_max)
-        submission: _Submission[Item, Outcome] = _Submission(items, asyncio.get_running_loop().create_future())
+        submission: _Submission[Item, Outcome] = _Submission(items, weight, asyncio.get_running_loop().create_future())
         queue = self._queues.setdefault(key, deque())
         queue.append(submission)
-        self._count(len(items))
+        self._count(weight)
         if self._lanes.get(key, 0) < LANES_PER_KEY:
             self._lanes[key] = self._lanes.get(key, 0) + 1
             task = asyncio.create_task(self._drain(key, queue), name=f"batch-{self._name}-{key}")
@@ -105,12 +109,12 @@ class Batcher(Generic[Item, Outcome]):
     def _take(self, queue: deque[_Submission[Item, Outcome]]) -> list[_Submission[Item, Outcome]]:
         batch: list[_Submission[Item, Outcome]] = []
         room = self._items_max
-        while queue and len(queue[0].items) <= room:
+        while queue and queue[0].weight <= room:
             submission = queue.popleft()
-            self._count(-len(submission.items))
+            self._count(-submission.weight)
             if not submission.future.cancelled():
                 batch.append(submission)
-                room -= len(submission.items)
+                room -= submission.weight
         return batch
 
     async def _settle(self, key: str, batch: list[_Submission[Item, Outcome]]) -> None:

@@ -157,6 +157,28 @@ async def test_submit_refused_by_size_keeps_room_for_smaller() -> None:
     await answers_of(*busy)
 
 
+async def test_heavy_items_fill_batches_and_queue() -> None:
+    """An item that is work for many counts as many: in a batch, and in the queue."""
+    bench = Bench()
+    writes: batcher.Batcher[int, str] = batcher.Batcher(
+        "test", bench.run, items_max=10, queued_max=20, weigh=lambda item: max(1, item)
+    )
+    busy = await occupy(writes, "a")
+    taken = [submit(writes, "a", weight) for weight in (6, 4, 5, 3)]
+    await settle()
+    refused = submit(writes, "a", 3)
+    await settle()
+
+    assert await reason_of(refused) == "QUEUE_FULL"
+    bench.gated = False
+    for run in bench.open:
+        run.finish()
+    assert await answers_of(*taken) == [["a:6"], ["a:4"], ["a:5"], ["a:3"]]
+    await answers_of(*busy)
+    assert sorted(run.items for run in bench.runs if sum(run.items) > 1) == [[5, 3], [6, 4]]
+    assert await writes.submit("a", [9]) == ["a:9"]
+
+
 async def test_cancel_before_batch_drops_items() -> None:
     """A caller that goes away before its batch starts is left out of it, gives its room back, and harms nobody."""
     bench = Bench()
