@@ -138,6 +138,38 @@ CAP_PERIOD_LIFETIME: CapPeriod.ValueType  # 5
 """All time."""
 Global___CapPeriod: _TypeAlias = CapPeriod  # noqa: Y015
 
+class _ExpiryEnd:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExpiryEndEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExpiryEnd.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXPIRY_END_UNSPECIFIED: _ExpiryEnd.ValueType  # 0
+    """Not set: at the very instant."""
+    EXPIRY_END_DAY: _ExpiryEnd.ValueType  # 1
+    """At the end of the local day."""
+    EXPIRY_END_MONTH: _ExpiryEnd.ValueType  # 2
+    """At the end of the local month."""
+    EXPIRY_END_QUARTER: _ExpiryEnd.ValueType  # 3
+    """At the end of the local quarter."""
+    EXPIRY_END_YEAR: _ExpiryEnd.ValueType  # 4
+    """At the end of the local year."""
+
+class ExpiryEnd(_ExpiryEnd, metaclass=_ExpiryEndEnumTypeWrapper):
+    """Says where the life of value ends. The end is exclusive: a period ends where the next one begins."""
+
+EXPIRY_END_UNSPECIFIED: ExpiryEnd.ValueType  # 0
+"""Not set: at the very instant."""
+EXPIRY_END_DAY: ExpiryEnd.ValueType  # 1
+"""At the end of the local day."""
+EXPIRY_END_MONTH: ExpiryEnd.ValueType  # 2
+"""At the end of the local month."""
+EXPIRY_END_QUARTER: ExpiryEnd.ValueType  # 3
+"""At the end of the local quarter."""
+EXPIRY_END_YEAR: ExpiryEnd.ValueType  # 4
+"""At the end of the local year."""
+Global___ExpiryEnd: _TypeAlias = ExpiryEnd  # noqa: Y015
+
 class _Fulfilment:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -309,7 +341,9 @@ class Effect(_message.Message):
     """Says whether the ledger has it already."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """Tells when it expires; absent means never."""
+        """Tells when it expires; absent means never. Where the rule's `expiry` is rolling, that is as of when the event was
+        recorded: each later activity of the member moves it, and the ledger tells where it is.
+        """
 
     def __init__(
         self,
@@ -346,7 +380,8 @@ class Denial(_message.Message):
     """Gives the version of the rule."""
     reason: _builtins.str
     """Names the reason as a constant: `CAP_REACHED`, `ALREADY_PAID`, `INPUT_MISSING`, `AMOUNT_ZERO`, `AMOUNT_INVALID`,
-    `RECIPIENT_INVALID`, or a reason of the ledger.
+    `RECIPIENT_INVALID`, or a reason of the ledger: `BUDGET_EXHAUSTED`, `BUDGET_CLOSED` and `BUDGET_NOT_FOUND` of the
+    rule's budget, `BALANCE_LIMIT` of the member's wallet. What the ledger refused counts towards no cap.
     """
     message: _builtins.str
     """Explains it to a person, in English."""
@@ -546,6 +581,9 @@ class Rule(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    PROMOTIONAL_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    BUDGET_ID_FIELD_NUMBER: _builtins.int
     rule_id: _builtins.str
     """Names the rule."""
     version: _builtins.int
@@ -577,13 +615,24 @@ class Rule(_message.Message):
     """
     etag: _builtins.str
     """Changes with every version. Given with an update, the update is `CONCURRENT_UPDATE` where it differs."""
+    promotional: _builtins.bool
+    """Marks what it gives as promotional, value that nobody paid for: among value that expires at the same time it is
+    spent first.
+    """
+    campaign_id: _builtins.str
+    """Names the campaign that it pays for, by which liability is told; empty means none."""
+    budget_id: _builtins.str
+    """Names the budget of the ledger that it pays out of, which is of the rule's asset; empty means none. The rule gives
+    all members together no more than the budget has: what would pass that is denied with `BUDGET_EXHAUSTED`, and as a
+    whole. Whether there is such a budget is seen when the rule pays.
+    """
     @_builtins.property
     def caps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Cap]:
         """Bounds what one member may get. The cap that is reached first counts."""
 
     @_builtins.property
     def expiry(self) -> Global___Expiry:
-        """Says how long it lives; absent means for ever."""
+        """Says how long it lives; absent means for ever. One that says nothing is `FIELD_INVALID`."""
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
@@ -622,10 +671,13 @@ class Rule(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        promotional: _builtins.bool = ...,
+        campaign_id: _builtins.str = ...,
+        budget_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "expiry", b"expiry", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "asset", b"asset", "caps", b"caps", "condition", b"condition", "create_time", b"create_time", "description", b"description", "display_name", b"display_name", "end_time", b"end_time", "etag", b"etag", "event_type", b"event_type", "expiry", b"expiry", "once_per", b"once_per", "recipient", b"recipient", "rule_id", b"rule_id", "start_time", b"start_time", "state", b"state", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "asset", b"asset", "budget_id", b"budget_id", "campaign_id", b"campaign_id", "caps", b"caps", "condition", b"condition", "create_time", b"create_time", "description", b"description", "display_name", b"display_name", "end_time", b"end_time", "etag", b"etag", "event_type", b"event_type", "expiry", b"expiry", "once_per", b"once_per", "promotional", b"promotional", "recipient", b"recipient", "rule_id", b"rule_id", "start_time", b"start_time", "state", b"state", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -663,27 +715,40 @@ Global___Cap: _TypeAlias = Cap  # noqa: Y015
 
 @_typing.final
 class Expiry(_message.Message):
-    """Says how long value lives, counted by the calendar from the event's `occur_time` in the program's zone. The day of
-    the month is kept where the month has it, else the last day is taken: 29 February + 12 months is 28 February.
+    """Says how long value lives, by the calendar of the program's zone: a span from the event's `occur_time`, then to the
+    end of the local day, month, quarter or year that this falls in. The day of the month is kept where the month has it,
+    else the last day is taken: 29 February + 12 months is 28 February. It has months, days or an end; value that lives
+    for ever has no `Expiry`. What would end after the year 9999 ends with it. A later change of the program's zone
+    changes nothing of what was given.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     MONTHS_FIELD_NUMBER: _builtins.int
     DAYS_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    ROLLING_FIELD_NUMBER: _builtins.int
     months: _builtins.int
     """Counts calendar months."""
     days: _builtins.int
     """Counts calendar days, after the months."""
+    end: Global___ExpiryEnd.ValueType
+    """Says to which end the span is stretched. Without months and days that is the end of the current period."""
+    rolling: _builtins.bool
+    """Counts from the member's last activity in the asset (an earn, a spend, a hold) instead: each one moves the end of
+    what has not expired by then, and none brings it forward.
+    """
     def __init__(
         self,
         *,
         months: _builtins.int = ...,
         days: _builtins.int = ...,
+        end: Global___ExpiryEnd.ValueType = ...,
+        rolling: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "months", b"months"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "end", b"end", "months", b"months", "rolling", b"rolling"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

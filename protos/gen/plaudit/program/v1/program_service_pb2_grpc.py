@@ -176,15 +176,16 @@ class ProgramServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateRule(self, request, context):
-        """Creates a rule. Fails with `RULE_EXISTS`, and with `FIELD_INVALID` where an expression does not compile.
+        """Creates a rule. Fails with `RULE_EXISTS`, with `EXPRESSION_INVALID` where an expression does not compile, and with
+        `FIELD_INVALID`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateRule(self, request, context):
-        """Changes some fields of a rule, as its next version. Fails with `RULE_NOT_FOUND`, `CONCURRENT_UPDATE` where an
-        etag is given and differs, and `FIELD_INVALID`.
+        """Changes some fields of a rule, as its next version. Fails with `RULE_NOT_FOUND`, `RULE_ARCHIVED`,
+        `CONCURRENT_UPDATE` where an etag is given and differs, `EXPRESSION_INVALID` and `FIELD_INVALID`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

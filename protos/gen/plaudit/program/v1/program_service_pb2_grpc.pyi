@@ -56,10 +56,12 @@ class ProgramServiceStub:
     GetRule: _grpc.UnaryUnaryMultiCallable[_program_service_pb2.GetRuleRequest, _program_service_pb2.GetRuleResponse]
     """Tells a rule, in its newest or in a given version. Fails with `RULE_NOT_FOUND`."""
     CreateRule: _grpc.UnaryUnaryMultiCallable[_program_service_pb2.CreateRuleRequest, _program_service_pb2.CreateRuleResponse]
-    """Creates a rule. Fails with `RULE_EXISTS`, and with `FIELD_INVALID` where an expression does not compile."""
+    """Creates a rule. Fails with `RULE_EXISTS`, with `EXPRESSION_INVALID` where an expression does not compile, and with
+    `FIELD_INVALID`.
+    """
     UpdateRule: _grpc.UnaryUnaryMultiCallable[_program_service_pb2.UpdateRuleRequest, _program_service_pb2.UpdateRuleResponse]
-    """Changes some fields of a rule, as its next version. Fails with `RULE_NOT_FOUND`, `CONCURRENT_UPDATE` where an
-    etag is given and differs, and `FIELD_INVALID`.
+    """Changes some fields of a rule, as its next version. Fails with `RULE_NOT_FOUND`, `RULE_ARCHIVED`,
+    `CONCURRENT_UPDATE` where an etag is given and differs, `EXPRESSION_INVALID` and `FIELD_INVALID`.
     """
     GetEarningTable: _grpc.UnaryUnaryMultiCallable[_program_service_pb2.GetEarningTableRequest, _program_service_pb2.GetEarningTableResponse]
     """Tells what members can earn with, made from the live rules."""
@@ -115,10 +117,12 @@ class ProgramServiceAsyncStub(ProgramServiceStub):
     GetRule: _aio.UnaryUnaryMultiCallable[_program_service_pb2.GetRuleRequest, _program_service_pb2.GetRuleResponse]  # type: ignore[assignment]
     """Tells a rule, in its newest or in a given version. Fails with `RULE_NOT_FOUND`."""
     CreateRule: _aio.UnaryUnaryMultiCallable[_program_service_pb2.CreateRuleRequest, _program_service_pb2.CreateRuleResponse]  # type: ignore[assignment]
-    """Creates a rule. Fails with `RULE_EXISTS`, and with `FIELD_INVALID` where an expression does not compile."""
+    """Creates a rule. Fails with `RULE_EXISTS`, with `EXPRESSION_INVALID` where an expression does not compile, and with
+    `FIELD_INVALID`.
+    """
     UpdateRule: _aio.UnaryUnaryMultiCallable[_program_service_pb2.UpdateRuleRequest, _program_service_pb2.UpdateRuleResponse]  # type: ignore[assignment]
-    """Changes some fields of a rule, as its next version. Fails with `RULE_NOT_FOUND`, `CONCURRENT_UPDATE` where an
-    etag is given and differs, and `FIELD_INVALID`.
+    """Changes some fields of a rule, as its next version. Fails with `RULE_NOT_FOUND`, `RULE_ARCHIVED`,
+    `CONCURRENT_UPDATE` where an etag is given and differs, `EXPRESSION_INVALID` and `FIELD_INVALID`.
     """
     GetEarningTable: _aio.UnaryUnaryMultiCallable[_program_service_pb2.GetEarningTableRequest, _program_service_pb2.GetEarningTableResponse]  # type: ignore[assignment]
     """Tells what members can earn with, made from the live rules."""
@@ -213,7 +217,9 @@ class ProgramServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _program_service_pb2.CreateRuleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_program_service_pb2.CreateRuleResponse, _abc.Awaitable[_program_service_pb2.CreateRuleResponse]]:
-        """Creates a rule. Fails with `RULE_EXISTS`, and with `FIELD_INVALID` where an expression does not compile."""
+        """Creates a rule. Fails with `RULE_EXISTS`, with `EXPRESSION_INVALID` where an expression does not compile, and with
+        `FIELD_INVALID`.
+        """
 
     @_abc_1.abstractmethod
     def UpdateRule(
@@ -221,8 +227,8 @@ class ProgramServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _program_service_pb2.UpdateRuleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_program_service_pb2.UpdateRuleResponse, _abc.Awaitable[_program_service_pb2.UpdateRuleResponse]]:
-        """Changes some fields of a rule, as its next version. Fails with `RULE_NOT_FOUND`, `CONCURRENT_UPDATE` where an
-        etag is given and differs, and `FIELD_INVALID`.
+        """Changes some fields of a rule, as its next version. Fails with `RULE_NOT_FOUND`, `RULE_ARCHIVED`,
+        `CONCURRENT_UPDATE` where an etag is given and differs, `EXPRESSION_INVALID` and `FIELD_INVALID`.
         """
 
     @_abc_1.abstractmethod
