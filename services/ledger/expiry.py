@@ -1,20 +1,16 @@
 """When a lot ends: a span by the calendar of a zone, stretched to the end of a local period. Pure.
 
-The end is exclusive: a lot can be spent until just before it. A period ends where the next one begins, at the first
-instant of its first local day. Where a clock goes back over that midnight the period is over nevertheless, so that an
-end always lies after its start. The machine's own zone plays no part.
+The end is exclusive: a lot can be spent until just before it. The kernel's calendar computes it.
 """
 
 import re
 from dataclasses import dataclass
-from datetime import MAXYEAR, date, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
-from services.kernel import calendar, times
+from services.kernel import calendar
 from services.kernel.calendar import Period
 
-# West of Greenwich the first day of the calendar is in the year 0, which it does not have; it counts as the second.
-FIRST = times.EARLIEST + timedelta(days=1)
 VERSION = 1
 
 
@@ -28,7 +24,7 @@ class End(StrEnum):
     YEAR = "YEAR"
 
 
-MONTHS = {End.MONTH: 1, End.QUARTER: 3, End.YEAR: 12}
+PERIODS = {end: None if end is End.INSTANT else Period(end.value) for end in End}
 NUMBER = "(0|[1-9][0-9]*)"
 TEXT = re.compile(rf"{VERSION}:(rolling:)?P{NUMBER}M{NUMBER}D/({'|'.join(End)})/(\S+)")
 
@@ -59,42 +55,8 @@ def ends_at(start: datetime, policy: Policy) -> datetime:
 
     It is after the start, and never raises for a known zone: beyond the year 9999 it is the last instant that is kept.
     """
-    assert start.tzinfo is not None, "An instant has a zone."
-    try:
-        end = _stretched(_spanned(max(start, FIRST), policy), policy)
-    except OverflowError:
-        return times.LATEST
-    return min(end, times.LATEST)
-
-
-def _spanned(start: datetime, policy: Policy) -> datetime:
-    if not policy.months and not policy.days:
-        # The calendar would take the second of two equal local times back to the first.
-        return start
-    return calendar.add(start, months=policy.months, days=policy.days, zone=policy.zone)
-
-
-def _stretched(instant: datetime, policy: Policy) -> datetime:
-    if policy.end is End.INSTANT:
-        return instant
-    following = _following(calendar.period_start(instant, Period.DAY, policy.zone), policy.end)
-    end = calendar.day_start(following, policy.zone)
-    if end <= instant:
-        # The clock shows a day of the period again that is over, and went back over its end.
-        end = calendar.day_start(_following(following, policy.end), policy.zone)
-    return end
-
-
-def _following(day: date, end: End) -> date:
-    """Gives the first day of the period behind the one that a day is in."""
-    if end is End.DAY:
-        return day + timedelta(days=1)
-    index = day.year * 12 + day.month - 1
-    index += MONTHS[end] - index % MONTHS[end]
-    year, month = index // 12, index % 12 + 1
-    if year > MAXYEAR:
-        raise OverflowError("The calendar ends with the year 9999.")
-    return date(year, month, 1)
+    end = PERIODS[policy.end]
+    return calendar.span_end(start, months=policy.months, days=policy.days, end=end, zone=policy.zone)
 
 
 def to_text(policy: Policy) -> str:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.kernel import calendar
+from services.kernel import calendar, times
 from services.kernel.calendar import Period
 
 GOLDEN = [
@@ -74,6 +74,7 @@ def test_add_beyond_the_calendar_overflows() -> None:
         (Period.WEEK, "UTC", date(2026, 2, 23)),
         (Period.WEEK, "Pacific/Auckland", date(2026, 3, 2)),
         (Period.MONTH, "America/New_York", date(2026, 3, 1)),
+        (Period.QUARTER, "UTC", date(2026, 1, 1)),
         (Period.YEAR, "UTC", date(2026, 1, 1)),
         (Period.LIFETIME, "UTC", date(1, 1, 1)),
     ],
@@ -81,6 +82,68 @@ def test_add_beyond_the_calendar_overflows() -> None:
 def test_period_starts_on_the_local_day(period: Period, zone: str, expected: date) -> None:
     """A period starts on its first local day; a week on Monday."""
     assert calendar.period_start(instant("2026-03-01T12:00Z"), period, zone) == expected
+
+
+@pytest.mark.parametrize(("month", "first"), [(1, 1), (3, 1), (4, 4), (6, 4), (8, 7), (12, 10)])
+def test_quarter_starts_with_its_first_month(month: int, first: int) -> None:
+    """A quarter starts on the first day of January, April, July or October."""
+    start = calendar.period_start(datetime(2026, month, 15, tzinfo=UTC), Period.QUARTER, "UTC")
+
+    assert start == date(2026, first, 1)
+
+
+@pytest.mark.parametrize(
+    ("start", "period", "zone", "end"),
+    [
+        ("2026-03-01T12:00Z", Period.DAY, "UTC", "2026-03-02T00:00Z"),
+        ("2026-03-01T12:00Z", Period.DAY, "Pacific/Auckland", "2026-03-02T11:00Z"),
+        ("2026-03-01T12:00Z", Period.WEEK, "UTC", "2026-03-02T00:00Z"),
+        ("2026-03-02T00:00Z", Period.WEEK, "UTC", "2026-03-09T00:00Z"),
+        ("2026-12-31T12:00Z", Period.WEEK, "America/New_York", "2027-01-04T05:00Z"),
+        ("2026-03-01T12:00Z", Period.MONTH, "Europe/Paris", "2026-03-31T22:00Z"),
+        ("2026-12-01T00:00Z", Period.QUARTER, "UTC", "2027-01-01T00:00Z"),
+        ("2026-05-31T12:00Z", Period.QUARTER, "America/New_York", "2026-07-01T04:00Z"),
+        ("2026-12-31T23:30Z", Period.YEAR, "Europe/Paris", "2027-12-31T23:00Z"),
+        # The clock of Havana shows 00:30 a second time: the day has begun, and goes on.
+        ("2025-11-02T05:30Z", Period.DAY, "America/Havana", "2025-11-03T05:00Z"),
+        # That of Saint John's shows the last hour of Saturday again, which has been over since the first midnight.
+        ("2006-10-29T03:00Z", Period.DAY, "America/St_Johns", "2006-10-30T03:30Z"),
+    ],
+)
+def test_period_ends_where_the_next_one_begins(start: str, period: Period, zone: str, end: str) -> None:
+    """A period ends at the first instant of the local day with which the next one begins."""
+    assert calendar.period_end(instant(start), period, zone) == instant(end)
+
+
+@given(
+    st.datetimes(datetime(1850, 1, 1), datetime(2090, 1, 1)),  # noqa: DTZ001 - aware below
+    st.sampled_from([each for each in Period if each is not Period.LIFETIME]),
+    st.sampled_from(["UTC", "Europe/Paris", "America/Toronto", "America/St_Johns", "Asia/Beirut", "Pacific/Apia"]),
+)
+def test_period_end_begins_another_period(start: datetime, period: Period, zone: str) -> None:
+    """The end of a period lies behind every instant of it, and is the first one of a later period."""
+    begin = start.replace(tzinfo=UTC)
+    end = calendar.period_end(begin, period, zone)
+
+    assert begin < end
+    assert calendar.period_start(begin, period, zone) < calendar.period_start(end, period, zone)
+    assert calendar.day_start(calendar.period_start(end, period, zone), zone) == end
+
+
+@pytest.mark.parametrize(
+    ("start", "period"),
+    [("2026-03-01T12:00Z", Period.LIFETIME), ("9999-12-31T12:00Z", Period.DAY), ("9999-06-01T00:00Z", Period.YEAR)],
+)
+def test_period_end_beyond_the_calendar_overflows(start: str, period: Period) -> None:
+    """A period that the calendar ends before has no end, and neither has a lifetime."""
+    with pytest.raises(OverflowError):
+        calendar.period_end(instant(start), period, "UTC")
+
+
+def test_first_day_of_the_calendar_is_in_a_period_everywhere() -> None:
+    """West of Greenwich the first day of the calendar would be in the year 0, and counts as its second."""
+    assert calendar.period_start(times.EARLIEST, Period.DAY, "America/New_York") == date(1, 1, 1)
+    assert calendar.add(times.EARLIEST, months=1, days=0, zone="America/New_York") > times.EARLIEST
 
 
 @pytest.mark.parametrize(
