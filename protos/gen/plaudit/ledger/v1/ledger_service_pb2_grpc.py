@@ -149,9 +149,9 @@ class LedgerServiceServicer:
         An entry counts when it was posted, an expiry when the value was over, however late that is booked: what was told
         of a time that has passed never changes. So `closing` is what `GetBalances` tells of the last instant before
         `end_time`, as available, held and pending together, with two differences. An earn that is dated back or ahead
-        counts there from when its fact occurred or its value took effect, and here from when it was posted. And what a debt
-        takes from `available` there stays in `closing` until it is repaid. A `start_time` that is not before `end_time` is
-        refused with `FIELD_INVALID`.
+        counts there from when its fact occurred or its value took effect, and here from when it was posted. And what a
+        debt takes from `available` there stays in `closing` until it is repaid. A `start_time` that is not before
+        `end_time` is refused with `FIELD_INVALID`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -194,7 +194,7 @@ class LedgerServiceServicer:
 
         Page by page, each idempotent by the request id: call it again with the token until there is none. What had expired
         by the first call counts, however long the pages take; a page looks through at most 10,000 wallets, so that it may
-        be short or empty. A later call of the same id may have another `page_size` and nothing else, else it is refused with
+        be short or empty. A later call of the same id may have another `page_size` and nothing else, or is refused with
         `REQUEST_ID_REUSED`; a new end that has passed is refused with `LOT_LIFE_EMPTY`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -204,8 +204,8 @@ class LedgerServiceServicer:
     def ForgetMember(self, request, context):
         """Cuts the tie between a member and what the ledger holds: balances, entries and seals stay and name nobody.
 
-        A member of that id who comes later is another one. What callers put into causes and into the ids of requests stays:
-        it is theirs, and names no member. Idempotent.
+        A member of that id who comes later is another one. What callers put into causes and into the ids of requests
+        stays: it is theirs, and names no member. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -58,9 +58,9 @@ class LedgerServiceStub:
     An entry counts when it was posted, an expiry when the value was over, however late that is booked: what was told
     of a time that has passed never changes. So `closing` is what `GetBalances` tells of the last instant before
     `end_time`, as available, held and pending together, with two differences. An earn that is dated back or ahead
-    counts there from when its fact occurred or its value took effect, and here from when it was posted. And what a debt
-    takes from `available` there stays in `closing` until it is repaid. A `start_time` that is not before `end_time` is
-    refused with `FIELD_INVALID`.
+    counts there from when its fact occurred or its value took effect, and here from when it was posted. And what a
+    debt takes from `available` there stays in `closing` until it is repaid. A `start_time` that is not before
+    `end_time` is refused with `FIELD_INVALID`.
     """
     PreviewSpend: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.PreviewSpendRequest, _ledger_service_pb2.PreviewSpendResponse]
     """Tells what a spend would take now, lot by lot, without taking it; refused as the spend would be, with
@@ -82,14 +82,14 @@ class LedgerServiceStub:
 
     Page by page, each idempotent by the request id: call it again with the token until there is none. What had expired
     by the first call counts, however long the pages take; a page looks through at most 10,000 wallets, so that it may
-    be short or empty. A later call of the same id may have another `page_size` and nothing else, else it is refused with
+    be short or empty. A later call of the same id may have another `page_size` and nothing else, or is refused with
     `REQUEST_ID_REUSED`; a new end that has passed is refused with `LOT_LIFE_EMPTY`.
     """
     ForgetMember: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ForgetMemberRequest, _ledger_service_pb2.ForgetMemberResponse]
     """Cuts the tie between a member and what the ledger holds: balances, entries and seals stay and name nobody.
 
-    A member of that id who comes later is another one. What callers put into causes and into the ids of requests stays:
-    it is theirs, and names no member. Idempotent.
+    A member of that id who comes later is another one. What callers put into causes and into the ids of requests
+    stays: it is theirs, and names no member. Idempotent.
     """
 
 @_typing.type_check_only
@@ -122,9 +122,9 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     An entry counts when it was posted, an expiry when the value was over, however late that is booked: what was told
     of a time that has passed never changes. So `closing` is what `GetBalances` tells of the last instant before
     `end_time`, as available, held and pending together, with two differences. An earn that is dated back or ahead
-    counts there from when its fact occurred or its value took effect, and here from when it was posted. And what a debt
-    takes from `available` there stays in `closing` until it is repaid. A `start_time` that is not before `end_time` is
-    refused with `FIELD_INVALID`.
+    counts there from when its fact occurred or its value took effect, and here from when it was posted. And what a
+    debt takes from `available` there stays in `closing` until it is repaid. A `start_time` that is not before
+    `end_time` is refused with `FIELD_INVALID`.
     """
     PreviewSpend: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.PreviewSpendRequest, _ledger_service_pb2.PreviewSpendResponse]  # type: ignore[assignment]
     """Tells what a spend would take now, lot by lot, without taking it; refused as the spend would be, with
@@ -146,14 +146,14 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
 
     Page by page, each idempotent by the request id: call it again with the token until there is none. What had expired
     by the first call counts, however long the pages take; a page looks through at most 10,000 wallets, so that it may
-    be short or empty. A later call of the same id may have another `page_size` and nothing else, else it is refused with
+    be short or empty. A later call of the same id may have another `page_size` and nothing else, or is refused with
     `REQUEST_ID_REUSED`; a new end that has passed is refused with `LOT_LIFE_EMPTY`.
     """
     ForgetMember: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ForgetMemberRequest, _ledger_service_pb2.ForgetMemberResponse]  # type: ignore[assignment]
     """Cuts the tie between a member and what the ledger holds: balances, entries and seals stay and name nobody.
 
-    A member of that id who comes later is another one. What callers put into causes and into the ids of requests stays:
-    it is theirs, and names no member. Idempotent.
+    A member of that id who comes later is another one. What callers put into causes and into the ids of requests
+    stays: it is theirs, and names no member. Idempotent.
     """
 
 class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -219,9 +219,9 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         An entry counts when it was posted, an expiry when the value was over, however late that is booked: what was told
         of a time that has passed never changes. So `closing` is what `GetBalances` tells of the last instant before
         `end_time`, as available, held and pending together, with two differences. An earn that is dated back or ahead
-        counts there from when its fact occurred or its value took effect, and here from when it was posted. And what a debt
-        takes from `available` there stays in `closing` until it is repaid. A `start_time` that is not before `end_time` is
-        refused with `FIELD_INVALID`.
+        counts there from when its fact occurred or its value took effect, and here from when it was posted. And what a
+        debt takes from `available` there stays in `closing` until it is repaid. A `start_time` that is not before
+        `end_time` is refused with `FIELD_INVALID`.
         """
 
     @_abc_1.abstractmethod
@@ -273,7 +273,7 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Page by page, each idempotent by the request id: call it again with the token until there is none. What had expired
         by the first call counts, however long the pages take; a page looks through at most 10,000 wallets, so that it may
-        be short or empty. A later call of the same id may have another `page_size` and nothing else, else it is refused with
+        be short or empty. A later call of the same id may have another `page_size` and nothing else, or is refused with
         `REQUEST_ID_REUSED`; a new end that has passed is refused with `LOT_LIFE_EMPTY`.
         """
 
@@ -285,8 +285,8 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ledger_service_pb2.ForgetMemberResponse, _abc.Awaitable[_ledger_service_pb2.ForgetMemberResponse]]:
         """Cuts the tie between a member and what the ledger holds: balances, entries and seals stay and name nobody.
 
-        A member of that id who comes later is another one. What callers put into causes and into the ids of requests stays:
-        it is theirs, and names no member. Idempotent.
+        A member of that id who comes later is another one. What callers put into causes and into the ids of requests
+        stays: it is theirs, and names no member. Idempotent.
         """
 
 def add_LedgerServiceServicer_to_server(servicer: LedgerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
