@@ -2,22 +2,24 @@
 
 from services.kernel import clock, db, feed
 from services.kernel.checks import CheckRow, StatusRow, compare
+from services.ledger.operations import liability
 from services.ledger.store import QUERIES
 
 DATABASE_CLOCK = clock.DatabaseClock()
 
 
 async def check(pool: db.Pool, time: clock.Clock = DATABASE_CLOCK) -> list[CheckRow]:
-    """Replays the journal against balances and lots, holds against allocations, and the feed against its heads."""
+    """Replays the journal against balances and lots, holds against allocations, liability against balances."""
     return await db.read(pool, lambda connection: _check(connection, time))
 
 
 async def _check(connection: db.Connection, time: clock.Clock) -> list[CheckRow]:
     counts = await connection.fetchrow(QUERIES["count_rows"])
     assert counts is not None, "An aggregate has a row."
+    now = await time.now(connection)
     unbooked = [
         f"{row['count']} {row['subject']} have been over for more than an hour and are not booked"
-        for row in await connection.fetch(QUERIES["check_unbooked"], await time.now(connection))
+        for row in await connection.fetch(QUERIES["check_unbooked"], now)
         if row["count"]
     ]
     entries, lots, wallets = counts["entries"], counts["lots"], counts["wallets"]
@@ -29,6 +31,7 @@ async def _check(connection: db.Connection, time: clock.Clock) -> list[CheckRow]
         await _row(connection, "check_budgets", "budgets against the journal", counts["budgets"]),
         await _row(connection, "check_budget_uses", "what budgets gave against what was earned", counts["budgets"]),
         await _row(connection, "check_cashbacks", "cashbacks against purchases", entries),
+        CheckRow("liability against balances", lots, tuple(await liability.find_problems(connection, now))),
         CheckRow("expiries against time", lots + counts["holds"], tuple(unbooked)),
         *await feed.check(connection, QUERIES["check_positions"]),
     ]

@@ -1,6 +1,7 @@
 """Liability: what members may still redeem, by cohorts, and what of its price is earned by now."""
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -14,7 +15,7 @@ from services.ledger.operations.posting import Ledger
 from services.ledger.revenue import Cohort, Figures, Line, Position
 from services.ledger.store import liability as store
 
-# Months are counted from here: no clock of a database shows an earlier time.
+# Months are counted from here: no clock of a database shows an earlier one.
 YEAR_MIN = 1970
 # Zones and months whose beginnings are remembered: to compute those of one takes some milliseconds.
 CALENDARS_MAX = 64
@@ -89,7 +90,7 @@ async def _report(connection: db.Connection, program_id: str, wanted: Wanted, as
         connection,
         program_id,
         as_of,
-        months=month_starts(wanted.zone, calendar.period_start(as_of, calendar.Period.MONTH, wanted.zone)),
+        months=month_starts(wanted.zone, max(as_of, times.EPOCH)),
         asset=wanted.asset,
         campaign_id=wanted.campaign_id,
     )
@@ -99,9 +100,14 @@ async def _report(connection: db.Connection, program_id: str, wanted: Wanted, as
     return revenue.report(told, await store.read_estimates(connection, program_id, as_of), as_of)
 
 
+def month_starts(zone: str, until: datetime) -> list[datetime]:
+    """Lists where the months begin in a zone, from the first one of 1970 to the one that an instant is in."""
+    return _month_starts(zone, calendar.period_start(until, calendar.Period.MONTH, zone))
+
+
 @lru_cache(CALENDARS_MAX)
-def month_starts(zone: str, last: date) -> list[datetime]:
-    """Lists where the months begin in a zone, from the first one of 1970 to the one that begins on a day."""
+def _month_starts(zone: str, last: date) -> list[datetime]:
+    # West of Greenwich the epoch itself is in the year before.
     count = max(1, (last.year - YEAR_MIN) * 12 + last.month)
     days = (date(YEAR_MIN + number // 12, number % 12 + 1, 1) for number in range(count))
     return [calendar.day_start(day, zone) for day in days]
@@ -135,6 +141,23 @@ def _sums_by_asset(since: Mapping[Cohort, int]) -> dict[str, int]:
     for cohort, value in since.items():
         sums[cohort.asset] = sums.get(cohort.asset, 0) + value
     return sums
+
+
+async def find_problems(connection: db.Connection, now: datetime) -> list[str]:
+    """Compares what the report says, by its own query, with what members have by their balances; in all programs."""
+    problems = []
+    for program_id in await store.list_programs(connection):
+        owed: Counter[str] = Counter()
+        for row in await store.measure(connection, program_id, now, months=[times.EARLIEST]):
+            owed[row["asset"]] += row["open"] + row["pending"]
+            parts = row["redeemed"] + row["expired"] + row["clawed_back"] + row["open"]
+            if row["issued"] != parts:
+                place = f"program_id {program_id}, asset {row['asset']}, campaign_id {row['campaign_id']}"
+                problems.append(f"{place}, issued {row['issued']}, parts {parts}")
+        for asset, amount in (await store.sum_balances(connection, program_id, now)).items():
+            if owed[asset] != amount:
+                problems.append(f"program_id {program_id}, asset {asset}, liability {owed[asset]}, balances {amount}")
+    return problems
 
 
 def _parse_cursor(as_of: Any, month: Any, campaign_id: Any, asset: Any) -> tuple[datetime, Cohort]:

@@ -26,7 +26,8 @@ WITH RECURSIVE restored AS (
         allocation.lot_number,
         sum(allocation.amount) AS amount,
         sum(allocation.amount) FILTER (
-            WHERE allocation.kind IN ('SPEND', 'ADJUST', 'EXCHANGE') OR (hold.state = 'CAPTURED' AND hold.ended_at <= $2)
+            WHERE allocation.kind IN ('SPEND', 'ADJUST', 'EXCHANGE')
+                OR (hold.state = 'CAPTURED' AND hold.ended_at <= $2)
         ) AS redeemed,
         sum(allocation.amount) FILTER (WHERE allocation.kind IN ('CLAW_BACK', 'REPAYMENT')) AS clawed_back,
         sum(allocation.amount) FILTER (
