@@ -49,6 +49,7 @@ class DataDir:
         self._lock = path / "lock"
         self._stack = path / "stack.json"
         self._token_key = path / "token_key"
+        self._seal_key = path / "seal_key"
 
     @classmethod
     def create(cls, path: Path) -> "DataDir":
@@ -153,14 +154,21 @@ class DataDir:
 
     def token_key(self) -> bytes:
         """Gives the private key that signs tokens, made at first. Raises CannotRunError where it is broken."""
-        if not self._token_key.exists():
-            self.write_private(self._token_key, base64.b64encode(os.urandom(KEY_BYTES)).decode() + "\n")
+        return self._key(self._token_key)
+
+    def seal_key(self) -> bytes:
+        """Gives the private key that signs heads of seals, made at first. Raises CannotRunError where it is broken."""
+        return self._key(self._seal_key)
+
+    def _key(self, path: Path) -> bytes:
+        if not path.exists():
+            self.write_private(path, base64.b64encode(os.urandom(KEY_BYTES)).decode() + "\n")
         try:
-            key = base64.b64decode(self._token_key.read_text().strip(), validate=True)
+            key = base64.b64decode(path.read_text().strip(), validate=True)
         except (OSError, ValueError) as error:
-            raise CannotRunError(f"data dir {self.path} is broken: token_key cannot be read ({error})") from error
+            raise CannotRunError(f"data dir {self.path} is broken: {path.name} cannot be read ({error})") from error
         if len(key) != KEY_BYTES:
-            raise CannotRunError(f"data dir {self.path} is broken: token_key holds {len(key)} bytes, not {KEY_BYTES}")
+            raise CannotRunError(f"data dir {self.path} is broken: {path.name} holds {len(key)} bytes, not {KEY_BYTES}")
         return key
 
     def api_key(self) -> str | None:

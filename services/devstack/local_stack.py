@@ -57,6 +57,7 @@ class LocalStack:
             ports=stack.ports,
             http_port=http_port,
             token_key=self.data_dir.token_key(),
+            seal_key=self.data_dir.seal_key(),
         )
 
     @property

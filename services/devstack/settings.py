@@ -81,6 +81,7 @@ class Wiring:
     ports: Mapping[str, int]
     http_port: int
     token_key: bytes
+    seal_key: bytes
 
     def address(self, service: Service) -> str:
         """Gives the gRPC address of a service."""
@@ -88,11 +89,10 @@ class Wiring:
 
     def shared(self) -> dict[str, str]:
         """Gives what every child is told."""
-        public = Ed25519PrivateKey.from_private_bytes(self.token_key).public_key().public_bytes_raw()
         return {
             "PLAUDIT_LOG_FORMAT": "json",
             REDIS_VARIABLE: self.redis_url,
-            "PLAUDIT_TOKEN_PUBLIC_KEYS": base64.b64encode(public).decode(),
+            "PLAUDIT_TOKEN_PUBLIC_KEYS": public_half(self.token_key),
             **{service.variable("ADDRESS"): self.address(service) for service in SERVICES},
         }
 
@@ -107,6 +107,9 @@ class Wiring:
         }
         if service.name == "program":
             own["PLAUDIT_TOKEN_PRIVATE_KEY"] = base64.b64encode(self.token_key).decode()
+        if service.name == "ledger":
+            own["PLAUDIT_LEDGER_SEAL_KEY"] = base64.b64encode(self.seal_key).decode()
+            own["PLAUDIT_LEDGER_SEAL_PUBLIC_KEYS"] = public_half(self.seal_key)
         return self.shared() | own
 
     def environment(self, service: Service, *, keep_pg: bool) -> dict[str, str]:
@@ -116,10 +119,16 @@ class Wiring:
         kept only for servers of the person's own.
         """
         told = self.told(service)
-        secrets = {each.variable(what) for each in SERVICES for what in ("DSN", "OWNER_DSN", "LISTEN")}
+        secrets = {each.variable(what) for each in SERVICES for what in ("DSN", "OWNER_DSN", "LISTEN", "SEAL_KEY")}
         inherited = {
             name: value
             for name, value in os.environ.items()
             if name not in secrets and (keep_pg or not name.startswith("PG"))
         }
         return inherited | told
+
+
+def public_half(private_key: bytes) -> str:
+    """Gives the public key that belongs to a private one, in base64."""
+    public = Ed25519PrivateKey.from_private_bytes(private_key).public_key().public_bytes_raw()
+    return base64.b64encode(public).decode()

@@ -9,7 +9,13 @@ import grpc
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from plaudit.ledger.v1 import budget_service_pb2, ledger_service_pb2, liability_service_pb2, operation_service_pb2
+from plaudit.ledger.v1 import (
+    budget_service_pb2,
+    ledger_service_pb2,
+    liability_service_pb2,
+    operation_service_pb2,
+    seal_service_pb2,
+)
 from plaudit.program.v1 import access_service_pb2, access_service_pb2_grpc, program_service_pb2
 
 from services.gateway.routes import Route
@@ -29,6 +35,7 @@ CONTRACTS: Mapping[str, Sequence[FileDescriptor]] = {
         operation_service_pb2.DESCRIPTOR,
         budget_service_pb2.DESCRIPTOR,
         liability_service_pb2.DESCRIPTOR,
+        seal_service_pb2.DESCRIPTOR,
     ),
 }
 # What the gateway calls for itself, beside those.

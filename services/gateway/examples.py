@@ -15,6 +15,7 @@ from services.gateway.schemas import integer_range
 
 INSTANT = "2026-01-31T12:00:00Z"
 EXPIRY = "2027-01-31T12:00:00Z"
+BYTES = "cGxhdWRpdA=="  # in base64, as proto3 JSON has them
 
 # By `Message.field`, or by the field alone where it means the same everywhere.
 STORY: dict[str, Any] = {
@@ -172,6 +173,8 @@ def _item(field: FieldDescriptor, nested: Any) -> Any:
         return next(name for number, name in names.enum_names(field.enum_type).items() if number)
     if field.type == FieldDescriptor.TYPE_STRING:
         return BY_KIND.get(field.GetOptions().Extensions[options_pb2.text].kind, "text" if field.is_repeated else "")
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return BYTES
     if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
         return False
     least = max(0, integer_range(field)[0]) if field.cpp_type != FieldDescriptor.CPPTYPE_DOUBLE else 0

@@ -6,6 +6,7 @@ from pathlib import Path
 from services.kernel import clock, config, db, migrations, process, rpc, tokens
 from services.ledger import checks, server, worker
 from services.ledger.operations.posting import Ledger
+from services.ledger.seal import Keys
 
 MIGRATIONS = Path(__file__).parent / "sql" / "migrations"
 
@@ -17,6 +18,8 @@ class ServeSettings:
     dsn: str = config.setting("PLAUDIT_LEDGER_DSN", config.postgres_dsn, secret=True)
     listen: str = config.setting("PLAUDIT_LEDGER_LISTEN", config.address, "127.0.0.1:50051")
     public_keys: tuple[bytes, ...] = config.setting("PLAUDIT_TOKEN_PUBLIC_KEYS", config.ed25519_keys)
+    seal_key: bytes = config.setting("PLAUDIT_LEDGER_SEAL_KEY", config.ed25519_key, secret=True)
+    seal_public_keys: tuple[bytes, ...] = config.setting("PLAUDIT_LEDGER_SEAL_PUBLIC_KEYS", config.ed25519_keys)
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class WorkSettings:
 
     dsn: str = config.setting("PLAUDIT_LEDGER_DSN", config.postgres_dsn, secret=True)
     redis_url: str = config.setting("PLAUDIT_REDIS_URL", config.redis_url, secret=True)
+    seal_key: bytes = config.setting("PLAUDIT_LEDGER_SEAL_KEY", config.ed25519_key, secret=True)
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class CheckSettings:
     """What `check` needs."""
 
     dsn: str = config.setting("PLAUDIT_LEDGER_DSN", config.postgres_dsn, secret=True)
+    seal_public_keys: tuple[bytes, ...] = config.setting("PLAUDIT_LEDGER_SEAL_PUBLIC_KEYS", config.ed25519_keys)
 
 
 async def serve(settings: ServeSettings) -> None:
@@ -46,7 +51,8 @@ async def serve(settings: ServeSettings) -> None:
     pool = await db.create_pool(settings.dsn, service="ledger")
     ledger = Ledger(pool, clock.DatabaseClock())
     verifier = tokens.Verifier(settings.public_keys)
-    served = server.build_server(ledger, rpc.token_authenticator(verifier))
+    keys = Keys(settings.seal_key, settings.seal_public_keys)
+    served = server.build_server(ledger, keys, rpc.token_authenticator(verifier))
     await served.start(settings.listen)
     await process.until_stopped()
     await served.stop()
@@ -55,10 +61,10 @@ async def serve(settings: ServeSettings) -> None:
 
 
 async def work(settings: WorkSettings) -> None:
-    """Books what is over until it is stopped."""
+    """Books what is over, and seals, until it is stopped."""
     pool = await db.create_pool(settings.dsn, service="ledger-work")
     ledger = Ledger(pool, clock.DatabaseClock())
-    running = worker.build_worker(ledger, settings.redis_url)
+    running = worker.build_worker(ledger, Keys(settings.seal_key, ()), settings.redis_url)
     await process.until_stopped(running.async_run())
     await running.close()
     await ledger.writes.close()
@@ -73,7 +79,7 @@ async def migrate(settings: MigrateSettings) -> None:
 async def check(settings: CheckSettings) -> int:
     """Recomputes what is stored and tells what does not add up."""
     pool = await db.create_pool(settings.dsn, service="ledger-check", size_max=1)
-    rows = await checks.check(pool)
+    rows = await checks.check(pool, seal_keys=settings.seal_public_keys)
     await pool.close()
     return process.report(rows)
 

@@ -1,19 +1,32 @@
 """What `plaudit check` and `plaudit status` say of the ledger."""
 
-from services.kernel import clock, db, feed
-from services.kernel.checks import CheckRow, StatusRow, compare
-from services.ledger.operations import liability
-from services.ledger.store import QUERIES
+from collections.abc import Collection
+from datetime import datetime, timedelta
 
+from services.kernel import clock, db, feed, times
+from services.kernel.checks import CheckRow, StatusRow, compare
+from services.ledger.operations import sealing, verifying
+from services.ledger.store import QUERIES
+from services.ledger.store import sealing as sealing_store
+
+# Rows that wait so long while others are posted are not merely late: nobody seals. Time alone would not do, since a
+# stack that is stopped seals nothing and is sound.
+SECOND = timedelta(seconds=1)
+SEALS_STALE = timedelta(hours=1)
 DATABASE_CLOCK = clock.DatabaseClock()
 
 
-async def check(pool: db.Pool, time: clock.Clock = DATABASE_CLOCK) -> list[CheckRow]:
-    """Replays the journal against balances and lots, holds against allocations, liability against balances."""
-    return await db.read(pool, lambda connection: _check(connection, time))
+async def check(
+    pool: db.Pool, time: clock.Clock = DATABASE_CLOCK, *, seal_keys: Collection[bytes] | None = None
+) -> list[CheckRow]:
+    """Replays the journal against balances and lots, holds against allocations, seals against it.
+
+    Without the public keys of seals, heads are taken to be signed by the keys that are stored beside them.
+    """
+    return await db.read(pool, lambda connection: _check(connection, time, seal_keys))
 
 
-async def _check(connection: db.Connection, time: clock.Clock) -> list[CheckRow]:
+async def _check(connection: db.Connection, time: clock.Clock, seal_keys: Collection[bytes] | None) -> list[CheckRow]:
     counts = await connection.fetchrow(QUERIES["count_rows"])
     assert counts is not None, "An aggregate has a row."
     now = await time.now(connection)
@@ -31,14 +44,34 @@ async def _check(connection: db.Connection, time: clock.Clock) -> list[CheckRow]
         await _row(connection, "check_budgets", "budgets against the journal", counts["budgets"]),
         await _row(connection, "check_budget_uses", "what budgets gave against what was earned", counts["budgets"]),
         await _row(connection, "check_cashbacks", "cashbacks against purchases", entries),
-        CheckRow("liability against balances", lots, tuple(await liability.find_problems(connection, now))),
         CheckRow("expiries against time", lots + counts["holds"], tuple(unbooked)),
+        await _check_seals(connection, now, seal_keys),
         *await feed.check(connection, QUERIES["check_positions"]),
     ]
 
 
 async def _row(connection: db.Connection, query: str, subject: str, examined: int) -> CheckRow:
     return await compare(connection, QUERIES[query], subject=subject, examined=examined)
+
+
+async def _check_seals(connection: db.Connection, now: datetime, seal_keys: Collection[bytes] | None) -> CheckRow:
+    """Verifies everything that was sealed, and that sealing goes on."""
+    rows, problems = 0, []
+    for program_id in await sealing_store.list_sealed_programs(connection):
+        tally = verifying.Tally()
+        await verifying.verify_program(connection, program_id, tally, now=now, public_keys=seal_keys)
+        rows += tally.rows
+        problems += [f"{program_id}: {finding.message}" for finding in tally.findings]
+        if tally.finding_count > len(tally.findings):
+            problems.append(f"{program_id}: {tally.finding_count} problems in all")
+    newest = await sealing_store.find_newest_posting(connection)
+    for waiting, obstacle in await sealing.find_late(connection, now):
+        place = f"{waiting.program_id}, partition {waiting.partition}"
+        if obstacle is not None:
+            problems.append(f"{place}: sealing cannot go on: {obstacle.message}")
+        elif newest and waiting.posted_at and newest - waiting.posted_at > SEALS_STALE:
+            problems.append(f"{place}: rows have waited since {times.to_text(waiting.posted_at)} to be sealed")
+    return CheckRow("seals against the journal", rows, tuple(problems))
 
 
 async def status(pool: db.Pool) -> list[StatusRow]:
@@ -50,7 +83,21 @@ async def status(pool: db.Pool) -> list[StatusRow]:
         heads = await feed.read_heads(connection)
         return [
             StatusRow("expiries to book", str(due["count"]), f"oldest over for {due['oldest_age_s']} s"),
+            *await _seals(connection),
             *(StatusRow(f"feed {head.program_id}/{head.partition}", str(head.position), "events") for head in heads),
         ]
 
     return await db.read(pool, work)
+
+
+async def _seals(connection: db.Connection) -> list[StatusRow]:
+    now = await DATABASE_CLOCK.now(connection)
+    waiting = await sealing_store.list_unsealed(connection, sealing.PARTITIONS_MAX)
+    rows = sum(each.head_position - each.last_position for each in waiting)
+    oldest_s = max(((now - each.posted_at) // SECOND for each in waiting if each.posted_at), default=0)
+    stopped = [
+        StatusRow(f"sealing {late.program_id}/{late.partition}", "stopped", obstacle.message)
+        for late, obstacle in await sealing.find_late(connection, now)
+        if obstacle is not None
+    ]
+    return [StatusRow("rows to seal", str(rows), f"oldest posted for {max(oldest_s, 0)} s"), *stopped]

@@ -115,6 +115,7 @@ def values(service: str, role: str, schemas: Schemas, redis_url: str, listen: st
         "_REDIS_URL": redis_url,
         "_PUBLIC_KEYS": base64.b64encode(MINTER.public_key()).decode(),
         "_PRIVATE_KEY": base64.b64encode(PRIVATE_KEY).decode(),
+        "_SEAL_KEY": base64.b64encode(PRIVATE_KEY).decode(),
     }
     found = {}
     for variable, is_required in roles.variables(roles.roles(service)[role]).items():

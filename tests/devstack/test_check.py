@@ -26,6 +26,7 @@ async def stopped(tmp_path: Path) -> Path:
             ports=dict.fromkeys(NAMES, 1),
             http_port=1,
             token_key=data_dir.token_key(),
+            seal_key=data_dir.seal_key(),
         )
         for service in SERVICES:
             environment = wiring.environment(service, keep_pg=False)

@@ -7,6 +7,7 @@ import pytest
 from services.devstack.catalogue import GATEWAY, SERVICES
 from services.devstack.errors import CannotRunError
 from services.devstack.settings import External, Wiring, read_external
+from services.kernel import tokens
 
 WIRING = Wiring(
     dsns={"ledger": "postgresql://ledger@/ledger", "program": "postgresql://program@/program"},
@@ -15,6 +16,7 @@ WIRING = Wiring(
     ports={"ledger": 20001, "program": 20002},
     http_port=8080,
     token_key=bytes(range(32)),
+    seal_key=bytes(range(1, 33)),
 )
 
 
@@ -43,8 +45,9 @@ def test_wants_both_roles_of_a_database() -> None:
 
 
 def test_tells_each_service_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No child is told another's database, only the program signs, and PG* variables bend no embedded connection."""
+    """No child is told another's secrets, databases or keys, and PG* variables bend no embedded connection."""
     monkeypatch.setenv("PLAUDIT_LEDGER_DSN", "postgresql://set@by/person")
+    monkeypatch.setenv("PLAUDIT_LEDGER_SEAL_KEY", "set by person")
     monkeypatch.setenv("PGPORT", "6543")
     told = {service.name: WIRING.environment(service, keep_pg=False) for service in (*SERVICES, GATEWAY)}
 
@@ -58,6 +61,9 @@ def test_tells_each_service_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
         assert foreign == []
         assert "PGPORT" not in environment
         assert ("PLAUDIT_TOKEN_PRIVATE_KEY" in environment) == (name == "program")
+        assert ("PLAUDIT_LEDGER_SEAL_KEY" in environment) == (name == "ledger")
         assert environment["PLAUDIT_LEDGER_ADDRESS"] == "127.0.0.1:20001"
         assert len(base64.b64decode(environment["PLAUDIT_TOKEN_PUBLIC_KEYS"])) == 32
     assert WIRING.environment(GATEWAY, keep_pg=True)["PGPORT"] == "6543"
+    private, public = (told["ledger"][f"PLAUDIT_LEDGER_SEAL_{name}"] for name in ("KEY", "PUBLIC_KEYS"))
+    assert tokens.Minter(base64.b64decode(private)).public_key() == base64.b64decode(public)

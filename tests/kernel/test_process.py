@@ -183,6 +183,8 @@ def test_start_with_bad_settings_names_them_all() -> None:
         "PLAUDIT_LEDGER_DSN",
         "PLAUDIT_LEDGER_LISTEN",
         "PLAUDIT_TOKEN_PUBLIC_KEYS",
+        "PLAUDIT_LEDGER_SEAL_KEY",
+        "PLAUDIT_LEDGER_SEAL_PUBLIC_KEYS",
     ]
     assert all(line.startswith("plaudit: ") for line in lines)
     assert "hunter2" not in result.stderr

@@ -8,15 +8,19 @@ from typing import Any
 
 import grpc
 from plaudit.feed.v1 import feed_service_pb2_grpc
-from plaudit.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
+from plaudit.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc, seal_service_pb2_grpc
 
 from services.kernel import clock, db, rpc, times, tokens
 from services.ledger import server as ledger_server
 from services.ledger.operations.posting import Ledger
+from services.ledger.seal import Keys
 
 PRIVATE_KEY = secrets.token_bytes(32)
 MINTER = tokens.Minter(PRIVATE_KEY)
 VERIFIER = tokens.Verifier([MINTER.public_key()])
+SEAL_KEY = secrets.token_bytes(32)
+# The key that signs heads is a pair like that of tokens.
+SEAL_KEYS = Keys(SEAL_KEY, (tokens.Minter(SEAL_KEY).public_key(),))
 LEDGER_SCOPES = ("ledger.read", "ledger.write", "feed.read")
 
 
@@ -35,6 +39,7 @@ class LedgerHarness:
     channel: grpc.aio.Channel
     stub: "ledger_service_pb2_grpc.LedgerServiceAsyncStub"
     feed: "feed_service_pb2_grpc.FeedServiceAsyncStub"
+    seals: "seal_service_pb2_grpc.SealServiceAsyncStub"
 
     async def post(self, *operations: ledger_pb2.Operation, program: str = "demo") -> list[ledger_pb2.OperationResult]:
         """Posts operations and gives their results."""
@@ -70,13 +75,20 @@ async def run_ledger(dsn: str, time: clock.Clock) -> AsyncIterator[LedgerHarness
     """Runs a ledger over a database until the block ends."""
     pool = await db.create_pool(dsn, service="ledger")
     ledger = Ledger(pool, time)
-    server = ledger_server.build_server(ledger, rpc.token_authenticator(VERIFIER))
+    server = ledger_server.build_server(ledger, SEAL_KEYS, rpc.token_authenticator(VERIFIER))
     await server.start("127.0.0.1:0")
     address = f"127.0.0.1:{server.port}"
     channel = rpc.channel(address)
     stub = ledger_service_pb2_grpc.LedgerServiceStub(channel)
     try:
-        yield LedgerHarness(ledger, address, channel, stub, feed_service_pb2_grpc.FeedServiceStub(channel))
+        yield LedgerHarness(
+            ledger,
+            address,
+            channel,
+            stub,
+            feed_service_pb2_grpc.FeedServiceStub(channel),
+            seal_service_pb2_grpc.SealServiceStub(channel),
+        )
     finally:
         await channel.close()
         await server.stop(notice_s=0)

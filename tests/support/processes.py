@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.devstack import ports
 from services.kernel import rpc
-from tests.support.harness import MINTER
+from tests.support.harness import MINTER, SEAL_KEY, SEAL_KEYS
 from tests.support.waiting import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,8 +76,20 @@ def ledger_process(dsn: str, address: str, log_path: Path) -> ServedProcess:
         "PLAUDIT_LEDGER_DSN": dsn,
         "PLAUDIT_LEDGER_LISTEN": address,
         "PLAUDIT_TOKEN_PUBLIC_KEYS": key,
+        "PLAUDIT_LEDGER_SEAL_KEY": base64.b64encode(SEAL_KEY).decode(),
+        "PLAUDIT_LEDGER_SEAL_PUBLIC_KEYS": base64.b64encode(SEAL_KEYS.public_keys[0]).decode(),
     }
     return ServedProcess(["-m", "services.ledger", "serve"], variables, log_path)
+
+
+def ledger_worker(dsn: str, redis_url: str, log_path: Path) -> ServedProcess:
+    """Makes a process that does the ledger's jobs."""
+    variables = {
+        "PLAUDIT_LEDGER_DSN": dsn,
+        "PLAUDIT_REDIS_URL": redis_url,
+        "PLAUDIT_LEDGER_SEAL_KEY": base64.b64encode(SEAL_KEY).decode(),
+    }
+    return ServedProcess(["-m", "services.ledger", "work"], variables, log_path)
 
 
 async def serving(address: str) -> None:

@@ -211,12 +211,15 @@ def starter(
     server: EmbeddedPostgres, redis_url: str, private_key: bytes, address: str, log: Path
 ) -> Callable[[str], "subprocess.Popen[bytes]"]:
     """Makes what starts a role of the ledger, everything switched on."""
+    seal_key = secrets.token_bytes(32)
     variables = {
         "PLAUDIT_LEDGER_OWNER_DSN": server.dsn("ledger", "ledger_owner"),
         "PLAUDIT_LEDGER_DSN": server.dsn("ledger", "ledger"),
         "PLAUDIT_LEDGER_LISTEN": address,
         "PLAUDIT_REDIS_URL": redis_url,
         "PLAUDIT_TOKEN_PUBLIC_KEYS": b64encode(tokens.Minter(private_key).public_key()).decode(),
+        "PLAUDIT_LEDGER_SEAL_KEY": b64encode(seal_key).decode(),
+        "PLAUDIT_LEDGER_SEAL_PUBLIC_KEYS": b64encode(tokens.Minter(seal_key).public_key()).decode(),
     }
     env = {name: value for name, value in os.environ.items() if not name.startswith("PLAUDIT_")} | variables
     return lambda role: processes.spawn(

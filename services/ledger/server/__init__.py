@@ -11,19 +11,23 @@ from plaudit.ledger.v1 import (
     liability_service_pb2_grpc,
     operation_service_pb2,
     operation_service_pb2_grpc,
+    seal_service_pb2,
+    seal_service_pb2_grpc,
 )
 
 from services.kernel import feed_rpc, rpc
 from services.kernel.interceptors import Authenticate
 from services.ledger import events
 from services.ledger.operations.posting import Ledger
+from services.ledger.seal import Keys
 from services.ledger.server.budget import BudgetServicer
 from services.ledger.server.ledger import LedgerServicer
 from services.ledger.server.liability import LiabilityServicer
 from services.ledger.server.operation import OperationServicer
+from services.ledger.server.seal import SealServicer
 
 
-def build_server(ledger: Ledger, authenticate: Authenticate) -> rpc.Server:
+def build_server(ledger: Ledger, keys: Keys, authenticate: Authenticate) -> rpc.Server:
     """Makes the server of the ledger and its feed."""
 
     def register(server: grpc.aio.Server) -> None:
@@ -31,6 +35,7 @@ def build_server(ledger: Ledger, authenticate: Authenticate) -> rpc.Server:
         operation_service_pb2_grpc.add_OperationServiceServicer_to_server(OperationServicer(ledger), server)
         budget_service_pb2_grpc.add_BudgetServiceServicer_to_server(BudgetServicer(ledger), server)
         liability_service_pb2_grpc.add_LiabilityServiceServicer_to_server(LiabilityServicer(ledger), server)
+        seal_service_pb2_grpc.add_SealServiceServicer_to_server(SealServicer(ledger, keys), server)
         feed_service_pb2_grpc.add_FeedServiceServicer_to_server(feed_rpc.FeedServicer(ledger.pool, events.read), server)
 
     files = [
@@ -38,6 +43,7 @@ def build_server(ledger: Ledger, authenticate: Authenticate) -> rpc.Server:
         operation_service_pb2.DESCRIPTOR,
         budget_service_pb2.DESCRIPTOR,
         liability_service_pb2.DESCRIPTOR,
+        seal_service_pb2.DESCRIPTOR,
         feed_service_pb2.DESCRIPTOR,
     ]
     return rpc.Server(files=files, authenticate=authenticate, register=register)

@@ -49,6 +49,14 @@ LEFT JOIN LATERAL (
 WHERE head.program_id = $1
 ORDER BY head.partition;
 
+-- find_newest_posting --
+-- Tells when the newest row was posted, where anything was ever sealed; across programs.
+SELECT max(entry.posted_at)
+FROM feed_heads AS head
+INNER JOIN journal AS entry
+    ON entry.program_id = head.program_id AND entry.partition = head.partition AND entry.position = head.position
+WHERE isfinite(entry.posted_at) AND EXISTS (SELECT 1 FROM seal_blocks);
+
 -- list_sealed_programs --
 -- Lists the programs that may have something sealed; across programs.
 SELECT DISTINCT program_id FROM feed_heads ORDER BY program_id;

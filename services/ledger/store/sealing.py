@@ -59,6 +59,12 @@ async def read_partitions(connection: db.Connection, program_id: str) -> list[St
     return [Standing(*row) for row in await connection.fetch(QUERIES["read_partitions"], program_id)]
 
 
+async def find_newest_posting(connection: db.Connection) -> datetime | None:
+    """Tells when the newest row was posted; None where nothing was ever sealed."""
+    found: datetime | None = await connection.fetchval(QUERIES["find_newest_posting"])
+    return found
+
+
 async def list_sealed_programs(connection: db.Connection) -> list[str]:
     """Lists the programs that may have something sealed."""
     return [row["program_id"] for row in await connection.fetch(QUERIES["list_sealed_programs"])]
