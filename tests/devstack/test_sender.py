@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import orjson
 import pytest
 
+from services.devstack.api import Api
 from services.devstack.errors import CannotRunError
 from services.devstack.replay import sender
 from services.devstack.replay.rows import Event
@@ -54,7 +55,7 @@ async def target(answers: Iterator[Answer], **settings: int) -> AsyncIterator[Ta
     port = server.sockets[0].getsockname()[1]
     bounds = {"batch_size": 2, "in_flight": 1} | settings
     async with server:
-        yield Target(url=f"http://127.0.0.1:{port}", api_key="plk_a_b", **bounds)
+        yield Target(Api(f"http://127.0.0.1:{port}", "plk_a_b"), **bounds)
 
 
 def events(count: int) -> Iterator[Event]:
@@ -101,7 +102,7 @@ async def test_tries_again_later(monkeypatch: pytest.MonkeyPatch, status: int) -
 
     assert waits == [7.0, 7.0]
     assert tally.accepted == 2
-    assert complaints == [f"{where.url} is away (HTTP {status}); trying again"]
+    assert complaints == [f"{where.api.url} is away (HTTP {status}); trying again"]
 
 
 async def test_tries_again_after_lost_connection() -> None:

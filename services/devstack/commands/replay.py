@@ -9,11 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import httpx
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from services.devstack.data_dir import DataDir
+from services.devstack.api import find_api
 from services.devstack.errors import CannotRunError
 from services.devstack.replay.purchases import PURCHASES
 from services.devstack.replay.rows import RecordingFile
@@ -53,25 +52,8 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def target_of(parsed: argparse.Namespace) -> Target:
-    """Finds out where to send: what is given, and for the rest what the data directory says."""
-    url, api_key = parsed.url, parsed.api_key
-    if url is None or api_key is None:
-        data_dir = DataDir.open(parsed.data_dir)
-        if url is None and not data_dir.in_use():
-            raise CannotRunError(f"nothing runs on {parsed.data_dir}; start it with ./plaudit up, or name a --url")
-        url = url or data_dir.load_stack().url
-        api_key = api_key or data_dir.api_key()
-    if not api_key:
-        raise CannotRunError(f"there is no API key in {data_dir.credentials_path} yet; name one with --api-key")
-    if not api_key.isascii() or not api_key.isprintable():
-        raise CannotRunError("--api-key is not a key of Plaudit")
-    try:
-        scheme = httpx.URL(url).scheme
-    except httpx.InvalidURL:
-        scheme = ""
-    if scheme not in ("http", "https"):
-        raise CannotRunError(f"--url is not a URL of the form http://host:port: {url!r}")
-    return Target(url, api_key, parsed.batch_size, parsed.in_flight)
+    """Finds out where to send, and how much at once."""
+    return Target(find_api(parsed), parsed.batch_size, parsed.in_flight)
 
 
 @contextmanager

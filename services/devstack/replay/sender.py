@@ -9,11 +9,11 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import httpx
 import orjson
 
+from services.devstack.api import Api, problem_of
 from services.devstack.errors import CannotRunError
 from services.devstack.replay.rows import Event
 from services.devstack.replay.tally import Tally
@@ -32,8 +32,7 @@ PATH = "/v1/events"
 class Target:
     """Is where events go, and how many at once."""
 
-    url: str
-    api_key: str
+    api: Api
     batch_size: int
     in_flight: int
 
@@ -64,13 +63,12 @@ class Sender:
             raise failures.exceptions[0] from None  # the first ended the others
 
     def _client(self) -> httpx.AsyncClient:
-        loopback = httpx.URL(self._target.url).host in ("127.0.0.1", "localhost", "::1")
         return httpx.AsyncClient(
-            base_url=self._target.url,
-            headers={"authorization": f"Bearer {self._target.api_key}", "content-type": "application/json"},
+            base_url=self._target.api.url,
+            headers={**self._target.api.headers, "content-type": "application/json"},
             timeout=httpx.Timeout(ANSWER_WAIT_S, connect=CONNECT_WAIT_S),
             limits=httpx.Limits(max_connections=self._target.in_flight),
-            trust_env=not loopback,  # a proxy is no way to ourselves
+            trust_env=self._target.api.trust_env,
         )
 
     async def _send_batches(self, client: httpx.AsyncClient, events: Iterator[Event]) -> None:
@@ -101,10 +99,10 @@ class Sender:
     def _not_now(self, problem: str) -> None:
         if time.monotonic() - self._progress_at >= GIVE_UP_AFTER_S:
             minutes = GIVE_UP_AFTER_S / 60
-            raise CannotRunError(f"{self._target.url} did not answer for {minutes:.0f} minutes ({problem})")
+            raise CannotRunError(f"{self._target.api.url} did not answer for {minutes:.0f} minutes ({problem})")
         if not self._away:
             self._away = True
-            self._complain(f"{self._target.url} is away ({problem}); trying again")
+            self._complain(f"{self._target.api.url} is away ({problem}); trying again")
 
     def _count(self, batch: list[Event], response: httpx.Response) -> None:
         if response.status_code == httpx.codes.OK:
@@ -113,7 +111,7 @@ class Sender:
         problem = problem_of(response)
         if response.status_code != httpx.codes.BAD_REQUEST:
             words = problem.get("detail") or problem.get("title") or "no reason given"
-            raise CannotRunError(f"{self._target.url} refused the call: {words} (HTTP {response.status_code})")
+            raise CannotRunError(f"{self._target.api.url} refused the call: {words} (HTTP {response.status_code})")
         # No event of the batch was well-formed. The errors name fields such as events[3].memberId.
         errors = problem.get("errors") or [{}]
         for place, event in enumerate(batch):
@@ -128,12 +126,3 @@ def retry_after_s(response: httpx.Response) -> float:
     """Reads for how long the target wants to be left alone."""
     text = response.headers.get("retry-after", "")
     return min(float(text), RETRY_AFTER_MAX_S) if text.isascii() and text.isdigit() else 0.0
-
-
-def problem_of(response: httpx.Response) -> dict[str, Any]:
-    """Reads the problem details of an answer; empty where it has none."""
-    try:
-        problem = orjson.loads(response.content)
-    except orjson.JSONDecodeError:
-        return {}
-    return problem if isinstance(problem, dict) else {}
