@@ -176,6 +176,10 @@ CREATE TABLE lots (
     CONSTRAINT lots_life_not_negative CHECK (expires_at >= effective_at)
 );
 
+-- What a wallet has, by when it ends: what is read and spent costs no more in a wallet with a long history.
+CREATE INDEX lots_open ON lots (program_id, wallet_id, expires_at)
+WHERE is_open;
+
 -- What has expired and is yet to be booked.
 CREATE INDEX lots_to_expire ON lots (program_id, expires_at)
 WHERE is_open AND expires_at IS NOT NULL AND effective_at IS NOT NULL;
