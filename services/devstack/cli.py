@@ -6,6 +6,7 @@ Knows the standard library only and imports a command's module when it is called
 import argparse
 import importlib
 from collections.abc import Sequence
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -47,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_status(commands)
     add_program(commands)
     add_replay(commands)
+    add_liability(commands)
     add_bench(commands)
     return parser
 
@@ -114,12 +116,31 @@ def add_replay(commands: "Commands") -> None:
     )
     parser.set_defaults(module="replay", recording="purchases")
     parser.add_argument("file", nargs="?", type=Path, help="CSV, or CSV in gzip (default: the copy in the project)")
-    parser.add_argument("--url", help="of the HTTP API (default: that of the running stack)")
-    parser.add_argument("--api-key", help="(default: that of the demo program)")
-    add_data_dir(parser)
+    add_api(parser)
     parser.add_argument("--batch-size", type=Bounded(1, 1000), default=500, help="events in a call (default 500)")
     parser.add_argument("--in-flight", type=Bounded(1, 64), default=4, help="calls at once (default 4)")
     parser.add_argument("--limit", type=Bounded(0, 2**31), help="send the first rows only")
+    add_json(parser)
+
+
+def add_liability(commands: "Commands") -> None:
+    """Describes `liability`."""
+    parser = commands.add_parser(
+        "liability",
+        help="what members may still redeem, and what of its price is earned",
+        description="Reports by month of issue, campaign and asset what was issued, redeemed, expired and taken back, "
+        "what is open, and its revenue as IFRS 15 has it. The report of a past instant is the same for ever.",
+    )
+    parser.set_defaults(module="liability")
+    day = "a day, which means its end, or an instant such as 2026-10-31T22:00:00Z"
+    parser.add_argument("--as-of", type=moment, metavar="WHEN", help=f"{day} (default: now)")
+    parser.add_argument(
+        "--previous", type=moment, metavar="WHEN", help="end of the period before: adds the revenue since"
+    )
+    parser.add_argument("--zone", default="UTC", help="IANA zone of days and months (default UTC)")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the lines as CSV too")
+    parser.add_argument("--parquet", type=Path, metavar="FILE", help="write the lines as Parquet too")
+    add_api(parser)
     add_json(parser)
 
 
@@ -146,6 +167,13 @@ def add_bench(commands: "Commands") -> None:
     add_json(parser)
 
 
+def add_api(parser: argparse.ArgumentParser) -> None:
+    """Describes what says which HTTP API is called."""
+    parser.add_argument("--url", help="of the HTTP API (default: that of the running stack)")
+    parser.add_argument("--api-key", help="(default: that of the demo program)")
+    add_data_dir(parser)
+
+
 def add_data_dir(parser: argparse.ArgumentParser) -> None:
     """Describes --data-dir."""
     parser.add_argument(
@@ -161,6 +189,22 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def port(text: str) -> int:
     """Reads a TCP port; 0 takes any that is free."""
     return Bounded(0, 65535)(text)
+
+
+def moment(text: str) -> date | datetime:
+    """Reads a day, or an instant with its offset from UTC."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        pass  # It may be an instant then.
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        instant = None
+    if instant is None or instant.tzinfo is None:
+        message = f"{text!r} is neither a day such as 2026-10-31 nor an instant such as 2026-10-31T22:00:00Z"
+        raise argparse.ArgumentTypeError(message)
+    return instant
 
 
 class Bounded:
