@@ -1,6 +1,7 @@
 """Needs: what a batch must read before it can be decided, told from what it asks for. Pure."""
 
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -23,7 +24,8 @@ class Needs:
     booked: set[Owner] = field(default_factory=set)
     owners: set[Owner] = field(default_factory=set)
     target_keys: set[uuid.UUID] = field(default_factory=set)
-    budget_ids: set[str] = field(default_factory=set)
+    # What is asked of each budget, at most.
+    budget_amounts: Counter[str] = field(default_factory=Counter)
     whole_budget_ids: set[str] = field(default_factory=set)
     pairs: set[tuple[str, str]] = field(default_factory=set)
     given: int = 0
@@ -46,20 +48,20 @@ class Needs:
 
     def _collect(self, operation: Operation) -> None:
         self.owners.update(operation.owners)
+        given = max(0, operation.amount)
         if operation.kind is Kind.EARN:
             # An upper bound: a cashback is computed under the lock.
-            self.given += (
-                operation.amount or operation.base_amount * operation.basis_points // model.REMAINDER_PARTS + 1
-            )
+            given = given or operation.base_amount * operation.basis_points // model.REMAINDER_PARTS + 1
         else:
             self.is_plain = False
-            self.given += max(0, operation.amount)
+        self.given += given
         if operation.target_key is not None:
             self.target_keys.add(operation.target_key)
         if operation.budget_id is not None:
             self.is_plain = False
-            self.budget_ids.add(operation.budget_id)
-            if operation.kind in (Kind.FUND, Kind.CLOSE):
+            if operation.kind is Kind.EARN:
+                self.budget_amounts[operation.budget_id] += given
+            else:
                 self.whole_budget_ids.add(operation.budget_id)
         if operation.kind is Kind.EXCHANGE and operation.owner is not None:
             self.pairs.add((operation.owner[1], operation.to_asset))
@@ -86,8 +88,17 @@ class Needs:
         }
         found = {state.wallets[owner].wallet_id for owner in owners if owner in state.wallets}
         found |= {target.wallet_id for target in state.targets.values()}
-        found |= {wallet.wallet_id for wallet in state.wallets.values() if self._is_near_limit(wallet)}
-        return sorted(found)
+        # What a hold that is over had repays a debt; of a claw-back that is yet to be decided, too.
+        found |= {wallet.wallet_id for wallet in state.wallets.values() if wallet.debt}
+        for operation in self.operations:
+            if operation.kind is Kind.CLAW_BACK:
+                found |= self._made_here(state, operation)
+        return sorted(found | self._near_limit(state))
+
+    def rolling_wallets(self, state: State) -> list[int]:
+        """Lists the wallets in which lots live on, those too that a hold has all of."""
+        active = {owner for operation in self.operations if operation.kind in ACTIVITIES for owner in operation.owners}
+        return sorted(state.wallets[owner].wallet_id for owner in active if state.wallets[owner].has_rolling)
 
     def named_lots(self, state: State) -> list[tuple[int, int]]:
         """Lists the lots that earns made which operations are about, and those that takings came from."""
@@ -104,7 +115,7 @@ class Needs:
         """Lists the wallets of which all lots are needed, the open ones, and those that are over."""
         whole, opened = set(), set()
         over = {state.wallets[owner].wallet_id for owner in self.booked if owner in state.wallets}
-        over |= {wallet.wallet_id for wallet in state.wallets.values() if self._is_near_limit(wallet)}
+        over |= self._near_limit(state)
         for operation in self.operations:
             target = state.targets.get(operation.target_key) if operation.target_key else None
             if operation.kind is Kind.UNEXPIRE or (operation.kind is Kind.EXPIRE and operation.target_key is None):
@@ -140,5 +151,14 @@ class Needs:
             for owner in other.owners
         }
 
-    def _is_near_limit(self, wallet: model.Wallet) -> bool:
-        return wallet.balance + self.given > model.BALANCE_MAX
+    def _near_limit(self, state: State) -> set[int]:
+        """Tells the wallets that may have room only once what is over is booked, for all that anybody knows yet."""
+        found = {
+            wallet.wallet_id for wallet in state.wallets.values() if wallet.balance + self.given > model.BALANCE_MAX
+        }
+        for operation in self.operations:
+            if operation.kind is Kind.EXCHANGE:
+                found |= {state.wallets[owner].wallet_id for owner in operation.owners}
+            elif operation.kind is Kind.REVERSE and operation.target_key in state.targets:
+                found.add(state.targets[operation.target_key].wallet_id)
+        return found

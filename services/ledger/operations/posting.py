@@ -16,6 +16,22 @@ from services.ledger.store import loading, writing
 KNOWN_OWNERS_MAX = 200_000
 # How often a batch starts again because it needs more than it has locked: each time it asks for more.
 ATTEMPTS_MAX = 100
+# Budgets that are known to have little left in each sub-account; only a hint that saves an attempt, so it may forget.
+SCARCE_BUDGETS_MAX = 10_000
+# Asks for all sub-accounts of a budget instead of one.
+WHOLE = -1
+
+
+class NeedsWholeBudgetsError(Exception):
+    """A batch needs all sub-accounts of some budgets of which it has locked one."""
+
+    def __init__(self, budget_ids: set[str]) -> None:
+        super().__init__(len(budget_ids))
+        self.budget_ids = budget_ids
+
+
+class LateTargetError(Exception):
+    """What an operation is about came into being while the batch waited for its locks."""
 
 
 class StaleOwnerError(Exception):
@@ -33,10 +49,11 @@ class Ledger:
     pool: db.Pool
     time: clock.Clock
     _known: dict[str, dict[Owner, int]] = field(default_factory=dict)
+    _scarce: set[tuple[str, str]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         """Starts the batcher that every write goes through."""
-        self.writes: batcher.Batcher[Item, list[Outcome]] = batcher.Batcher("ledger", self._run)
+        self.writes: batcher.Batcher[Item, list[Outcome]] = batcher.Batcher("ledger", self._run, weigh=_weigh)
 
     async def post(
         self, program_id: str, operations: Sequence[Operation], *, linked: bool = False
@@ -77,10 +94,12 @@ class Ledger:
                 outcomes, made = await db.transaction(
                     self.pool, lambda connection: self._post(connection, program_id, items, whole)
                 )
-            except NeedsWholeBudgetError as error:
-                whole.add(error.budget_id)
+            except NeedsWholeBudgetsError as error:
+                whole.update(error.budget_ids)
             except StaleOwnerError as error:
                 self.forget(program_id, error.owners)
+            except LateTargetError:
+                continue  # It is there now.
             else:
                 self._remember(program_id, made)
                 return outcomes
@@ -105,8 +124,8 @@ class Ledger:
         if not needs.is_simple(state):
             await self._load_lots(connection, program_id, state, needs)
             await self._load_rest(connection, program_id, state, needs, whole)
-        machine = batch.Batch(state)
-        outcomes = [machine.post(item) for item in items]
+        outcomes = _decide(state, items)
+        self._notice_scarcity(program_id, state, needs)
         await self._write(connection, program_id, state)
         return outcomes, made
 
@@ -123,6 +142,10 @@ class Ledger:
             raise StaleOwnerError(wallet_ids.keys() - wallets.keys())
         # The time is taken once the locks are held, so that it never runs backwards within a wallet.
         database_now, prior = await loading.find_outcomes(connection, program_id, needs.keys)
+        late = sorted(key for key in needs.target_keys & prior.keys() if key not in targets)
+        if late and await loading.find_targets(connection, program_id, late):
+            # An outcome that is given again here must not be unknown to what is about it.
+            raise LateTargetError
         state = State(now=self.time.tell(database_now), wallets=wallets, prior=prior, targets=targets)
         state.awaited = needs.target_keys
         return state
@@ -156,15 +179,27 @@ class Ledger:
     async def _load_rest(
         self, connection: db.Connection, program_id: str, state: State, needs: Needs, whole: set[str]
     ) -> None:
-        budget_ids = needs.budget_ids | {
-            target.budget_id for target in state.targets.values() if target.budget_id is not None
-        }
+        budget_ids = needs.budget_amounts.keys() | needs.whole_budget_ids
+        budget_ids |= {target.budget_id for target in state.targets.values() if target.budget_id is not None}
         if budget_ids:
+            whole = whole | needs.whole_budget_ids | {each for each in budget_ids if (program_id, each) in self._scarce}
             pick = random.randrange(model.SHARDS_MAX)
-            picks = {each: -1 if each in whole | needs.whole_budget_ids else pick for each in budget_ids}
+            picks = {each: WHOLE if each in whole else pick for each in budget_ids}
             state.budgets = await loading.lock_budgets(connection, program_id, picks)
         if needs.pairs:
             state.rates = await loading.read_rates(connection, program_id, sorted(needs.pairs))
+
+    def _notice_scarcity(self, program_id: str, state: State, needs: Needs) -> None:
+        """Knows budgets of which one sub-account would not have done, until one would do again."""
+        if len(self._scarce) > SCARCE_BUDGETS_MAX:
+            self._scarce.clear()
+        for budget in state.budgets.values():
+            if budget.is_whole and len(budget.shards) > 1:
+                each = budget.remaining // len(budget.shards)
+                if each < needs.budget_amounts[budget.budget_id] and not budget.is_closed:
+                    self._scarce.add((program_id, budget.budget_id))
+                else:
+                    self._scarce.discard((program_id, budget.budget_id))
 
     async def _write(self, connection: db.Connection, program_id: str, state: State) -> None:
         await writing.write_lots(connection, program_id, [lot for lots in state.lots.values() for lot in lots.values()])
@@ -178,5 +213,21 @@ class Ledger:
             await writing.insert_journal(connection, program_id, state.now, state.rows, positions)
 
 
-def _weight(item: Item) -> int:
+def _decide(state: State, items: list[Item]) -> list[list[Outcome]]:
+    """Decides items in order. Raises NeedsWholeBudgetsError, once for all of them."""
+    machine = batch.Batch(state)
+    outcomes, whole = [], set()
+    for item in items:
+        try:
+            outcomes.append(machine.post(item))
+        except NeedsWholeBudgetError as error:
+            # What happened of a linked item stays for now: all is decided again.
+            state.end()
+            whole.add(error.budget_id)
+    if whole:
+        raise NeedsWholeBudgetsError(whole)
+    return outcomes
+
+
+def _weigh(item: Item) -> int:
     return len(item.operations) if isinstance(item, model.Linked) else 1
