@@ -209,12 +209,19 @@ class State:
         else:
             self.follow(request_id, Kind.EXPIRY, wallet, -amount, **what)
 
-    def extend(self, wallet: Wallet) -> None:
-        """Moves the ends of what lives as long as the member is active: now, it is."""
+    def extend(self, wallet: Wallet, taking: Taking | None = None) -> None:
+        """Moves the ends of what lives as long as the member is active: now, it is.
+
+        That is all that has something left or held, with what this very activity took. What was spent before stays with
+        the end that it had: there may be any number of such lots.
+        """
         if not wallet.has_rolling:
             return
+        holds = [self.takings[hold.hold_id] for hold in self.active_holds(wallet)]
+        reserved = {part.lot_number for each in (*holds, taking) if each is not None for part in each.parts}
         for lot in self.lots_of(wallet).values():
-            if lot.expiry_policy is not None and lot.is_live(self.now):
+            is_left = lot.remaining or lot.number in reserved
+            if is_left and lot.expiry_policy is not None and lot.is_live(self.now):
                 policy = expiry.from_text(lot.expiry_policy)
                 end = expiry.ends_at(self.now, policy) if policy.rolling else None
                 if end is not None and lot.expires_at is not None and end > lot.expires_at:
@@ -298,6 +305,7 @@ class State:
         """Repays what the member owes, as far as there is something that can be spent."""
         if not wallet.debt:
             return
+        self.time_out_holds(wallet)
         lots = self.live_lots(wallet)
         amount = min(wallet.debt, sum(lot.remaining for lot in lots))
         if not amount:
@@ -310,16 +318,20 @@ class State:
 
     # Holds and what is over.
 
-    def is_over(self, hold: Hold) -> bool:
-        """Tells whether an active hold has timed out."""
-        return hold.state is HoldState.ACTIVE and hold.expires_at <= self.now
+    def active_holds(self, wallet: Wallet) -> list[Hold]:
+        """Lists the holds of a wallet that are known here and that nobody has ended, over or not."""
+        return [
+            hold
+            for hold in self.holds.values()
+            if hold.wallet_id == wallet.wallet_id and hold.state is HoldState.ACTIVE
+        ]
 
     def time_out_holds(self, wallet: Wallet) -> None:
         """Ends the holds of a wallet whose time is over: their lots are free.
 
         In the order of their ends: what comes back to a lot before the lot's own end must not come after it.
         """
-        over = [hold for hold in self.holds.values() if hold.wallet_id == wallet.wallet_id and self.is_over(hold)]
+        over = [hold for hold in self.active_holds(wallet) if hold.expires_at <= self.now]
         for hold in sorted(over, key=lambda hold: hold.expires_at):
             self.time_out(wallet, hold)
 

@@ -14,7 +14,7 @@ def spend(state: State, item: Operation) -> Posting:
     taking = burn(state, item, wallet, item.amount, Kind.SPEND)
     state.enter(item, wallet, -item.amount, burn_order_version=model.BURN_ORDER_VERSION)
     state.add_target(_target(item, wallet, Kind.SPEND))
-    state.extend(wallet)
+    state.extend(wallet, taking)
     return _posting(state, taking, item.amount)
 
 
@@ -81,13 +81,13 @@ def capture(state: State, item: Operation) -> Posting:
     )
     if amount < held.amount:
         state.give_back(wallet, taking, held.amount - amount, operation_id=item.key, at=state.now)
+        state.settle(item, wallet)
     state.save(held)
     held.state, held.ended_at, held.is_changed = HoldState.CAPTURED, state.now, True
     held.capture_id, held.captured = item.key, amount
     target = _target(item, wallet, Kind.CAPTURE)
     target.hold_id = held.hold_id
     state.add_target(target)
-    state.settle(item, wallet)
     return Posting(state.now, amount, parts=left_parts(taking))
 
 

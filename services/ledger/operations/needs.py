@@ -123,10 +123,10 @@ class Needs:
             elif operation.kind is Kind.CLAW_BACK:
                 # From other lots; or into a debt, which a later operation of this batch may repay out of any.
                 opened |= {target.wallet_id} if target is not None else self._made_here(state, operation)
-            elif operation.kind in ACTIVITIES:
-                opened |= {
-                    state.wallets[owner].wallet_id for owner in operation.owners if state.wallets[owner].has_rolling
-                }
+            elif operation.kind is Kind.EXPIRE:
+                # Once the named lot has ended, what is spent later in this batch comes out of others.
+                opened |= {state.wallets[owner].wallet_id for owner in operation.owners}
+        opened |= set(self.rolling_wallets(state))
         return sorted(whole), sorted(opened - whole), sorted(over - whole - opened)
 
     def burnt(self, state: State) -> dict[int, int]:

@@ -153,10 +153,11 @@ class Ledger:
     async def _load_lots(self, connection: db.Connection, program_id: str, state: State, needs: Needs) -> None:
         roots = needs.roots(state)
         touched = needs.wallets_with_holds(state)
+        rolling = needs.rolling_wallets(state)
         hold_ids = [target.hold_id for target in state.targets.values() if target.hold_id is not None]
-        if hold_ids or touched:
+        if hold_ids or touched or rolling:
             state.holds = await loading.read_holds(
-                connection, program_id, hold_ids=sorted(hold_ids), wallet_ids=touched, now=state.now
+                connection, program_id, sorted(hold_ids), over=touched, active=rolling, now=state.now
             )
         roots |= {hold.hold_id: hold.wallet_id for hold in state.holds.values()}
         if roots:

@@ -57,7 +57,8 @@ WHERE program_id = $1 AND wallet_id = ANY($2::bigint[]) AND root_id = ANY($3::uu
 ORDER BY root_id, place;
 
 -- read_holds --
--- Reads the holds that were named, and those of some wallets whose time is over and yet to be booked.
+-- Reads the holds that were named, those of some wallets whose time is over and yet to be booked, and of others all
+-- that nobody has ended.
 SELECT
     hold_id, wallet_id, amount, captured, state, placed_at, expires_at, ended_at, capture_id, cause_redemption_id,
     request_name
@@ -65,6 +66,7 @@ FROM holds
 WHERE program_id = $1 AND (
     hold_id = ANY($2::uuid[])
     OR (wallet_id = ANY($3::bigint[]) AND state = 'ACTIVE' AND expires_at <= $4)
+    OR (wallet_id = ANY($5::bigint[]) AND state = 'ACTIVE')
 );
 
 -- read_lots --

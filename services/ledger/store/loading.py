@@ -111,13 +111,14 @@ def _prior(row: Any, parts: tuple[model.Part, ...]) -> model.Prior:
 async def read_holds(
     connection: db.Connection,
     program_id: str,
-    *,
     hold_ids: Sequence[uuid.UUID],
-    wallet_ids: Sequence[int],
+    *,
+    over: Sequence[int],
+    active: Sequence[int],
     now: datetime,
 ) -> dict[uuid.UUID, Hold]:
-    """Reads the named holds, and those of some wallets that are over."""
-    rows = await connection.fetch(QUERIES["read_holds"], program_id, hold_ids, wallet_ids, now)
+    """Reads the named holds, those of some wallets that are over, and all active ones of others."""
+    rows = await connection.fetch(QUERIES["read_holds"], program_id, hold_ids, over, now, active)
     return {row["hold_id"]: Hold(**{**dict(row), "state": model.HoldState(row["state"])}) for row in rows}
 
 
