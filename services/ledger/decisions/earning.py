@@ -142,9 +142,10 @@ def _find(state: State, item: Operation) -> tuple[Wallet, Lot, Target]:
 def claw_back(state: State, item: Operation) -> Posting:
     """Takes an earn back: what its lot has left or let expire, then by policy other lots, a debt, or nothing."""
     wallet, lot, target = _find(state, item)
-    if lot.effective_at is None or lot.effective_at > state.now:
+    is_cancelled = lot.effective_at is None and not lot.remaining
+    if not is_cancelled and (lot.effective_at is None or lot.effective_at > state.now):
         raise errors.earn_pending(item.target_id)
-    left = lot.amount - (lot.clawed_back or 0)
+    left = 0 if is_cancelled else lot.amount - (lot.clawed_back or 0)
     if not left:
         raise errors.earn_taken_back(item.target_id)
     if item.amount > left:
