@@ -1,23 +1,28 @@
 """The ledger and its oracle side by side: what is asked of one is asked of the other, and compared."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from plaudit.feed.v1 import feed_service_pb2
 from plaudit.ledger.v1 import events_pb2, ledger_pb2, ledger_service_pb2
 
 from services.kernel import clock, times
-from services.ledger import checks
 from services.ledger import events as ledger_events
 from services.ledger.operations import booking
-from tests.support import ledger as build
+from tests.ledger.chooser import ASSETS, BUDGETS, MEMBERS, Step
+from tests.ledger.words import to_answer, to_proto, to_standing
 from tests.support.harness import LEDGER_SCOPES, LedgerHarness, credential
-from tests.support.oracle import Answer, Ask, Oracle, Owner, Standing
+from tests.support.oracle import Oracle
+from tests.support.oracle_asks import Ask, Owner, Part, names_rightly
+from tests.support.oracle_operations import Budget
+from tests.support.oracle_wallet import Lot, Standing
 
-MEMBERS = ("m1", "m2")
-ASSETS = ("points", "credits")
-ENTRY_KINDS = ("EARN", "SPEND", "REVERSAL", "EXPIRY")
+RATES = (("points", "credits", 1, 3), ("credits", "points", 7, 2), ("points", "gems", 10**9, 1))
+# What `FundBudget` spreads a budget over, so that sub-accounts meet too.
+SHARDS = {"b1": 1, "b2": 3, "b3": 2}
 
 
 @dataclass
@@ -28,168 +33,210 @@ class World:
     time: clock.ManualClock
     program: str
     oracle: Oracle = field(default_factory=Oracle)
-    posted: list[Sequence[Ask]] = field(default_factory=list)
-    seen_position: int = 0
-    seen_total: dict[Owner, int] = field(default_factory=dict)
+    lot_names: dict[str, str] = field(default_factory=dict)
+    rate_count: int = 0
 
-    async def post(self, asks: Sequence[Ask]) -> None:
-        """Posts in one call, and compares each result."""
-        self.posted.append(asks)
-        results = await self.ledger.post(*(to_proto(ask) for ask in asks), program=self.program)
-        await self._follow()
-        earns = {lot_id: request_id for request_id, lot_id in self.oracle.lot_ids.items()}
-        for ask, result in zip(asks, results, strict=True):
-            expected = self.oracle.post(ask, self.time.value)
-            assert result.request_id == ask.request_id
-            answer = to_answer(result, earns)
-            if expected.fields == {"kind"}:
-                # Another kind of operation: which of its fields are named besides is not promised.
-                assert answer.reason == expected.reason
-                assert "kind" in answer.fields
-            else:
-                assert answer == expected, ask
-
-    async def look(self, member: str, as_of: datetime | None) -> None:
-        """Compares the balances of a member at an instant, or now."""
-        request = ledger_service_pb2.GetBalancesRequest(
-            member_id=member, as_of_time=times.to_proto(as_of) if as_of else None
+    async def begin(self, start: datetime) -> None:
+        """Makes the budgets and rates that there are from the start."""
+        self.time.value = start
+        self.metadata = credential(self.program, LEDGER_SCOPES)
+        pool = self.ledger.ledger.pool
+        for name, asset in BUDGETS.items():
+            self.oracle.book.budgets[name] = Budget(asset)
+        await pool.execute(
+            """
+            WITH made AS (
+                INSERT INTO budgets
+                SELECT $1, id, asset, shards, '{80, 100}', gen_random_uuid(), '', $5
+                FROM unnest($2::text[], $3::text[], $4::smallint[]) AS budget (id, asset, shards)
+                RETURNING program_id, budget_id, shard_count
+            )
+            INSERT INTO budget_shards (program_id, budget_id, shard)
+            SELECT program_id, budget_id, shard FROM made CROSS JOIN generate_series(0, shard_count - 1) AS shard
+            """,
+            self.program,
+            list(BUDGETS),
+            list(BUDGETS.values()),
+            [SHARDS[name] for name in BUDGETS],
+            start,
         )
-        response = await self.ledger.stub.GetBalances(request, metadata=self._credential())
-        told = {balance.asset: to_standing(balance) for balance in response.balances}
-        for asset in ASSETS:
-            expected = self.oracle.standing((member, asset), as_of or self.time.value)
-            given = told.get(asset, Standing())
-            assert given == expected, f"{member} has {given} {asset} at {as_of}, and not {expected}"
+        for rate in RATES:
+            await self.set_rate(*rate)
 
-    async def read(self, member: str) -> None:
-        """Compares the statement and the lots of a member, in which everything that is over is booked."""
-        for asset in ASSETS:
-            await self._list_entries((member, asset))
-            await self._list_lots((member, asset))
+    async def take(self, step: Step) -> None:
+        """Takes one step."""
+        match step.what:
+            case "post":
+                await self.post(step.asks, linked=step.linked)
+            case "turn":
+                self.time.value += step.turn
+            case "look":
+                await self.look(step.instant)
+            case "read":
+                await self.read(step.member)
+            case "sweep":
+                await booking.book_due(self.ledger.ledger)
+            case "rate":
+                await self.set_rate(*step.rate)
 
-    async def sweep(self) -> None:
-        """Books what is over."""
-        await booking.book_due(self.ledger.ledger)
+    async def set_rate(self, source: str, target: str, numerator: int, denominator: int) -> None:
+        """Stores a rate from now on."""
+        self.rate_count += 1
+        self.oracle.book.rates[source, target] = (numerator, denominator)
+        await self.ledger.ledger.pool.execute(
+            "INSERT INTO exchange_rates VALUES ($1, $2, $3, $4, $5, $6, $7, gen_random_uuid(), '')",
+            *(self.program, source, target, self.rate_count, numerator, denominator, self.time.value),
+        )
+
+    async def post(self, asks: Sequence[Ask], *, linked: bool) -> None:
+        """Posts in one call, and compares each result."""
+        request = ledger_service_pb2.PostOperationsRequest(operations=[to_proto(ask) for ask in asks], linked=linked)
+        response = await self.ledger.stub.PostOperations(request, metadata=self.metadata)
+        now = self.time.value
+        judged = iter(self.oracle.link(asks, now)) if linked else (self.oracle.post(ask, now) for ask in asks)
+        for ask, result, expected in zip(asks, response.results, judged, strict=True):
+            assert result.request_id == ask.request_id
+            answer = to_answer(result)
+            answer = replace(answer, parts=self._named(answer.parts, expected.parts))
+            if expected.reason == answer.reason == "REQUEST_ID_REUSED":
+                first, _ = self.oracle.outcomes[ask.request_id]
+                assert names_rightly(answer.fields, first, ask), f"{answer.fields} differ between {first} and {ask}"
+            else:
+                assert answer == expected, f"{ask}\n  is answered {answer}\n  and not      {expected}"
+
+    def _named(self, told: tuple[Part, ...], expected: tuple[Part, ...]) -> tuple[Part, ...]:
+        """Names lots as the oracle does: by what was learned, or else by trust, which the next reading puts right."""
+        for part, meant in zip(told, expected, strict=False):
+            if meant.lot not in self.lot_names.values():
+                self.lot_names.setdefault(part.lot, meant.lot)
+        return tuple(replace(part, lot=self.lot_names.get(part.lot, part.lot)) for part in told)
+
+    async def look(self, as_of: datetime | None) -> None:
+        """Compares all balances at an instant, or now."""
+        request = ledger_service_pb2.BatchGetBalancesRequest(
+            member_ids=MEMBERS, as_of_time=times.to_proto(as_of) if as_of else None
+        )
+        response = await self.ledger.stub.BatchGetBalances(request, metadata=self.metadata)
+        for member in response.members:
+            told = {balance.asset: to_standing(balance) for balance in member.balances}
+            assert list(told) == sorted(told)
+            for asset in ASSETS:
+                expected = self.oracle.standing((member.member_id, asset), as_of or self.time.value)
+                given = told.get(asset, Standing())
+                assert given == expected, f"{member.member_id} at {as_of}\n  has {given} {asset}\n  not {expected}"
+
+    async def read(self, member: str) -> dict[Owner, list[ledger_pb2.Entry]]:
+        """Compares the statements and lots of a member; gives the statements, oldest first."""
+        owners = [owner for owner in self.oracle.book.wallets if owner[0] == member]
+        for owner in owners:
+            await self._list_lots(owner)
+        return {owner: await self._list_entries(owner) for owner in owners}
 
     async def assert_sound(self) -> None:
-        """Sweeps, compares everything with everything, and lets the ledger check itself."""
-        await self.sweep()
-        await self._follow()
+        """Sweeps, and compares everything with everything."""
+        await booking.book_due(self.ledger.ledger)
+        entries: dict[Owner, list[ledger_pb2.Entry]] = {}
         for member in MEMBERS:
-            await self.look(member, None)
-            await self.read(member)
-            for asset in ASSETS:
-                total = self.oracle.total((member, asset), self.time.value)
-                assert self.seen_total.get((member, asset), 0) == total, "The feed tells every entry once."
-        rows = await checks.check(self.ledger.ledger.pool, self.time)
-        assert [problem for row in rows for problem in row.problems] == []
+            entries |= await self.read(member)
+        await self.look(None)
+        await self._compare_feed({owner: listed for owner, listed in entries.items() if listed})
+        await self._compare_budgets()
 
-    async def _list_entries(self, owner: Owner) -> None:
+    async def _list_entries(self, owner: Owner) -> list[ledger_pb2.Entry]:
         request = ledger_service_pb2.ListEntriesRequest(member_id=owner[0], asset=owner[1], page_size=1000)
-        entries = (await self.ledger.stub.ListEntries(request, metadata=self._credential())).entries
+        response = await self.ledger.stub.ListEntries(request, metadata=self.metadata)
+        entries = list(reversed(response.entries))
         balance = 0
-        sums = dict.fromkeys(ENTRY_KINDS, 0)
-        for entry in reversed(entries):
+        told: Counter[tuple[str, datetime]] = Counter()
+        for entry in entries:
             balance += entry.amount
-            assert entry.balance == balance >= 0
-            sums[ledger_pb2.EntryKind.Name(entry.kind).removeprefix("ENTRY_KIND_")] += entry.amount
-        assert balance == self.oracle.total(owner, self.time.value)
-        assert {kind: sums[kind] for kind in ENTRY_KINDS[:3]} == self.oracle.spent(owner)
+            assert entry.balance == balance >= 0, f"the statement of {owner} adds up to {balance} at {entry}"
+            kind = ledger_pb2.EntryKind.Name(entry.kind).removeprefix("ENTRY_KIND_")
+            told[kind, times.from_proto(entry.occur_time)] += entry.amount
+        wallet = self.oracle.book.wallet(owner, self.time.value)
+        expected = {key: amount for key, amount in wallet.entries.items() if amount}
+        assert {key: amount for key, amount in told.items() if amount} == expected, f"the statement of {owner}"
+        assert balance == wallet.total(self.time.value)
+        return entries
 
     async def _list_lots(self, owner: Owner) -> None:
         request = ledger_service_pb2.ListLotsRequest(member_id=owner[0], asset=owner[1], page_size=1000)
-        lots = (await self.ledger.stub.ListLots(request, metadata=self._credential())).lots
-        told = {
-            lot.origin.event_id: (
-                ledger_pb2.LotState.Name(lot.state).removeprefix("LOT_STATE_"),
-                lot.amount,
-                lot.remaining,
-                lot.held,
-                lot.expired,
-            )
-            for lot in lots
-        }
-        assert told == self.oracle.lots_of(owner, self.time.value)
-        effective = [lot.effective_time.ToDatetime() for lot in lots]
-        assert effective == sorted(effective, reverse=True)
+        lots = (await self.ledger.stub.ListLots(request, metadata=self.metadata)).lots
+        wallet, now = self.oracle.book.wallet(owner, self.time.value), self.time.value
+        by_age = sorted(lots, key=lambda lot: int(lot.lot_id.rpartition(".")[2]))
+        for told, lot in zip(by_age, wallet.lots, strict=True):
+            name = wallet.name(lot.number)
+            assert self.lot_names.setdefault(told.lot_id, name) == name, f"{told.lot_id} is {name}, by its age"
+            given, expected = _told_lot(told), _lot_at(lot, now, wallet.held_of(lot.number, now))
+            assert given == expected, f"{name}\n  is {given}\n not {expected}"
+        order = [(lot.effective or lot.occurred, lot.number) for lot in wallet.lots]
+        names = [wallet.name(number) for _, number in sorted(order, reverse=True)]
+        assert [self.lot_names[lot.lot_id] for lot in lots] == names, "Lots are listed newest first."
 
-    async def _follow(self) -> None:
-        """Reads on in the feed: what the service calls each lot, and what every entry did."""
-        request = feed_service_pb2.ReadEventsRequest(after_position=self.seen_position, max_events=10_000)
-        async for response in self.ledger.feed.ReadEvents(request, metadata=self._credential()):
-            self.seen_position = response.through_position
+    async def _compare_feed(self, entries: dict[Owner, list[ledger_pb2.Entry]]) -> None:
+        """Reads the whole feed: its entries are those of the statements, its holds those that there are."""
+        told: dict[Owner, list[tuple[Any, ...]]] = {}
+        holds: Counter[tuple[str, Owner, int]] = Counter()
+        request = feed_service_pb2.ReadEventsRequest(max_events=10_000)
+        position = 0
+        async for response in self.ledger.feed.ReadEvents(request, metadata=self.metadata):
             for event in response.events:
+                assert event.position > position, "Positions count up."
+                position = event.position
                 if event.payload.type_url.endswith(ledger_events.ENTRY_POSTED):
                     entry = events_pb2.EntryPosted.FromString(event.payload.value)
-                    owner = (entry.member_id, entry.asset)
-                    self.seen_total[owner] = self.seen_total.get(owner, 0) + entry.amount
-                    if entry.kind == ledger_pb2.ENTRY_KIND_EARN:
-                        self.oracle.lot_ids[entry.cause.event_id] = entry.request_id
+                    told.setdefault((entry.member_id, entry.asset), []).append(_essence(entry))
+                elif event.payload.type_url.endswith(ledger_events.HOLD_CHANGED):
+                    hold = events_pb2.HoldChanged.FromString(event.payload.value)
+                    state = events_pb2.HoldState.Name(hold.state).removeprefix("HOLD_STATE_")
+                    holds[state, (hold.member_id, hold.asset), hold.amount] += 1
+        listed = {owner: [_essence(entry) for entry in of] for owner, of in entries.items()}
+        assert told == listed, "The feed tells every entry once, in order."
+        expected: Counter[tuple[str, Owner, int]] = Counter()
+        for held in self.oracle.book.holds.values():
+            expected.update((state, held.owner, held.amount) for state in {"ACTIVE", held.state_at(self.time.value)})
+        assert holds == expected, "The feed tells of every hold when it is placed, and when it ends."
 
-    def _credential(self) -> list[tuple[str, str]]:
-        return credential(self.program, LEDGER_SCOPES)
-
-
-def to_proto(ask: Ask) -> ledger_pb2.Operation:
-    """Says an operation in the contract's words; an earn names itself as its cause."""
-    match ask.kind:
-        case "earn":
-            operation = build.earn(
-                ask.request_id,
-                ask.member,
-                ask.amount,
-                asset=ask.asset,
-                effective=ask.effective,
-                expires=ask.expires,
-                priority=ask.priority,
-                cause=ledger_pb2.Cause(event_id=ask.request_id),
-            )
-        case "hold":
-            operation = build.hold(ask.request_id, ask.member, ask.amount, timeout_s=ask.timeout_s)
-            operation.hold.asset = ask.asset
-        case "capture":
-            operation = build.capture(ask.request_id, ask.target)
-        case "release":
-            operation = build.release(ask.request_id, ask.target)
-        case _:
-            operation = build.reverse(ask.request_id, ask.target)
-    if ask.at is not None:
-        operation.occur_time.CopyFrom(times.to_proto(ask.at))
-    return operation
-
-
-def to_answer(result: ledger_pb2.OperationResult, earns: dict[str, str]) -> Answer:
-    """Reads a result; lots are named by the ids of their earns."""
-    if result.HasField("refusal"):
-        return Answer(
-            reason=result.refusal.reason,
-            metadata=()
-            if result.refusal.reason == "REQUEST_ID_REUSED"
-            else tuple(sorted(result.refusal.metadata.items())),
-            fields=frozenset(result.refusal.fields),
-            replayed=result.replayed,
+    async def _compare_budgets(self) -> None:
+        rows = await self.ledger.ledger.pool.fetch(
+            """
+            SELECT
+                budget_id, sum(remaining)::bigint AS "left", sum(held)::bigint AS held, sum(given)::bigint AS given,
+                bool_and(is_closed) AS closed
+            FROM budget_shards
+            WHERE program_id = $1
+            GROUP BY budget_id
+            """,
+            self.program,
         )
-    posting = result.posting
-    return Answer(
-        posted=times.from_proto(posting.post_time),
-        amount=posting.amount,
-        expires=times.from_proto(posting.expire_time) if posting.HasField("expire_time") else None,
-        parts=tuple((earns[part.lot_id], part.amount) for part in posting.allocations),
-        replayed=result.replayed,
+        told = {row["budget_id"]: Budget(BUDGETS[row["budget_id"]], *list(row.values())[1:]) for row in rows}
+        assert told == self.oracle.book.budgets
+
+
+def _essence(entry: ledger_pb2.Entry | events_pb2.EntryPosted) -> tuple[Any, ...]:
+    return entry.kind, entry.amount, entry.balance, entry.occur_time.ToMicroseconds()
+
+
+def _told_lot(lot: ledger_pb2.Lot) -> tuple[Any, ...]:
+    return (
+        ledger_pb2.LotState.Name(lot.state).removeprefix("LOT_STATE_"),
+        (lot.amount, lot.remaining, lot.held, lot.expired),
+        (lot.priority, lot.promotional, lot.origin.event_id),
+        times.from_proto(lot.effective_time) if lot.HasField("effective_time") else None,
+        times.from_proto(lot.expire_time) if lot.HasField("expire_time") else None,
     )
 
 
-def to_standing(balance: ledger_pb2.Balance) -> Standing:
-    """Reads a balance."""
-    expiry = None
-    if balance.HasField("next_expiry"):
-        expiry = (balance.next_expiry.amount, times.from_proto(balance.next_expiry.expire_time))
-    return Standing(
-        balance.available,
-        balance.held,
-        balance.pending,
-        balance.lifetime_earned,
-        balance.lifetime_spent,
-        balance.lifetime_expired,
-        expiry,
+def _lot_at(lot: Lot, now: datetime, held: int) -> tuple[Any, ...]:
+    rest = lot.rest(now)
+    remaining, expired = (0, rest) if lot.is_over(now) else (rest, 0)
+    state = "ACTIVE" if remaining else "EXPIRED" if expired else "SPENT"
+    if not lot.has_begun(now) and not lot.is_cancelled():
+        state = "PENDING"
+    return (
+        state,
+        (lot.amount, remaining, held, expired),
+        (lot.priority, lot.promotional, lot.event),
+        lot.effective,
+        lot.expires,
     )
