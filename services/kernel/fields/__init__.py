@@ -11,7 +11,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from services.kernel.errors import Violation
-from services.kernel.fields import faults
+from services.kernel.fields import faults, soundness
 from services.kernel.fields.limits import (
     EXACT_INTEGER_MAX,
     STRUCT_BYTES_MAX,
@@ -43,6 +43,8 @@ __all__ = [
 
 def violations(message: Message) -> list[Violation]:
     """Lists what is wrong with a message, by field in lowerCamelCase; none where all is well."""
+    if soundness.check_of(message.DESCRIPTOR)(message):
+        return []
     return faults.find(message)[:VIOLATIONS_MAX]
 
 
