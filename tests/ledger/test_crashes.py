@@ -1,32 +1,66 @@
 """Processes that die in the middle: nothing that was acknowledged is lost, nothing happens twice."""
 
 import asyncio
-import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 
 import grpc
 import pytest
-from plaudit.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
 
 from services.devstack.postgres import EmbeddedPostgres
-from services.kernel import db, interceptors, migrations, rpc
+from services.kernel import db, migrations
 from services.ledger import checks
-from tests.ledger.test_races import MEMBERS, choose
-from tests.support.accounts import Account
+from tests.ledger.callers import Callers
+from tests.ledger.mixture import FLEETING, Mixture
 from tests.support.databases import SERVICES
-from tests.support.harness import LEDGER_SCOPES, credential
-from tests.support.ledger import earn
-from tests.support.processes import ServedProcess, free_address, ledger_process, run_process, serving
-from tests.support.waiting import eventually
+from tests.support.listeners import Listener
+from tests.support.processes import (
+    ROOT,
+    ServedProcess,
+    children_of,
+    environment,
+    free_address,
+    ledger_process,
+    ledger_worker,
+    run_process,
+)
+from tests.support.starter import Starter
+from tests.support.waiting import PATIENCE_S, eventually
 
-CLIENTS = 12
-STEPS = 40
-DEATHS = 3
-# How long a client waits for an answer before it asks again: well above what an answer takes.
-ANSWER_WAIT_S = 5.0
-AGAIN = ("DEPENDENCY_UNAVAILABLE", "DEADLINE_EXCEEDED", "DRAINING", "QUEUE_FULL")
+SEED = int(os.environ.get("PLAUDIT_TEST_SEED") or secrets.randbelow(10**9))
+ROUNDS = 100
+CALLERS = 6
+# PostgreSQL takes longer to come back than all else.
+ROUNDS_PER_DATABASE_DEATH = 8
+ROUNDS_PER_CHECK = 10
+# Deaths come after so many new answers and so many new questions at most, which takes a fraction of a second.
+ANSWERS_MAX = 20
+QUESTIONS_MAX = 10
+# A process that was killed is found again within a few of these.
+CHANNEL_OPTIONS = [
+    ("grpc.initial_reconnect_backoff_ms", 20),
+    ("grpc.min_reconnect_backoff_ms", 20),
+    ("grpc.max_reconnect_backoff_ms", 40),
+]
+
+
+@contextmanager
+def telling_seed() -> Iterator[None]:
+    """Tells with a failure how to draw the same calls and deaths again; when each comes is left to the machine."""
+    try:
+        yield
+    except (AssertionError, grpc.RpcError, ExceptionGroup) as error:
+        error.add_note(f"PLAUDIT_TEST_SEED={SEED} draws the same calls and deaths.")
+        raise
 
 
 @pytest.fixture
@@ -39,114 +73,152 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Embe
         yield running
 
 
-@pytest.fixture
-async def served(server: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[ServedProcess]:
-    """Runs a ledger over it as a process of its own."""
-    process = ledger_process(server.dsn("ledger", "ledger"), free_address(), tmp_path / "log")
-    async with run_process(process):
-        await serving(process.variables["PLAUDIT_LEDGER_LISTEN"])
-        yield process
-
-
 @dataclass
-class Load:
-    """Clients that post what they have to, and ask again under the same ids until they are answered."""
+class Scene:
+    """All that dies, and those who watch it."""
 
-    stub: "ledger_service_pb2_grpc.LedgerServiceAsyncStub"
-    account: Account = field(default_factory=Account)
-    asked_again: int = 0
-
-    async def post(self, operations: list[ledger_pb2.Operation]) -> None:
-        """Posts until there is an answer."""
-        await eventually(lambda: self._try(operations))
-
-    async def _try(self, operations: list[ledger_pb2.Operation]) -> bool:
-        request = ledger_service_pb2.PostOperationsRequest(operations=operations)
-        metadata = credential("demo", LEDGER_SCOPES)
-        try:
-            response = await self.stub.PostOperations(request, metadata=metadata, timeout=ANSWER_WAIT_S)
-        except grpc.aio.AioRpcError as error:
-            refusal = interceptors.from_error(error, dependency="ledger")
-            assert refusal.reason in AGAIN, refusal
-            self.asked_again += 1
-            return False
-        self.account.add(operations, response.results)
-        return True
+    database: EmbeddedPostgres
+    serve: ServedProcess
+    work: ServedProcess
+    callers: Callers
+    listener: Listener
+    fate: Random
+    checks: list[Path] = field(default_factory=list)
 
     async def run(self) -> None:
-        """Lets all clients post all they have to."""
-        await self.post([earn(f"first-{member_id}", member_id, 300) for member_id in MEMBERS])
+        """Lives and dies, round by round."""
+        for number in range(1, ROUNDS + 1):
+            # Now and then a process dies that has barely begun.
+            if number % ROUNDS_PER_DATABASE_DEATH < 2 or self.fate.random() < 0.9:
+                await self.live()
+            await self.die(number)
+            if number % ROUNDS_PER_CHECK == 0:
+                await self.live()
+                await self.check()
 
-        async def client(number: int) -> None:
-            fate = random.Random(number)
-            for step in range(STEPS):
-                await self.post(choose(number, step, fate))
+    async def live(self) -> None:
+        """Lets some calls be answered, and some more be asked: what dies next dies in the middle."""
+        answers = len(self.callers.account.results) + self.fate.randint(0, ANSWERS_MAX)
+        await eventually(lambda: len(self.callers.account.results) > answers)
+        questions = self.callers.asked + self.fate.randint(0, QUESTIONS_MAX)
+        await eventually(lambda: self.callers.asked >= questions)
 
-        await asyncio.gather(*(client(number) for number in range(CLIENTS)))
+    async def die(self, number: int) -> None:
+        """Kills some of it, and starts it again."""
+        if number % ROUNDS_PER_DATABASE_DEATH == 0:
+            await self.kill_database()
+            return
+        for process in self.fate.choice(((self.serve,), (self.serve,), (self.work,), (self.serve, self.work))):
+            await process.kill()
+            process.start()
 
-    async def repeat(self) -> None:
-        """Posts everything once more: each answer must be the one that was given."""
-        operations = list(self.account.operations.values())
-        for start in range(0, len(operations), 500):
-            await self.post(operations[start : start + 500])
+    async def kill_database(self) -> None:
+        """Kills PostgreSQL as a whole, or one of its processes, upon which it begins anew by itself."""
+        assert self.database.process is not None
+        main = self.database.process.pid
+        if self.fate.random() < 0.5:
+            os.kill(self.fate.choice(children_of(main)), signal.SIGKILL)
+            return
+        self.database.kill()
+        await self.database.start_async()
+        # Who serves waits for the database to come back.
+        assert self.serve.process is not None
+        assert self.serve.process.poll() is None
+
+    async def check(self) -> None:
+        """Runs `check` while the calls go on; nothing may be amiss at any instant."""
+        output = self.serve.log_path.with_name(f"check-{len(self.checks)}")
+        self.checks.append(output)
+        process = ServedProcess(["-m", "services.ledger", "check"], self.serve.variables, output)
+        process.starter = self.serve.starter
+        async with run_process(process):
+            await process.ended()
+        rows = [json.loads(line) for line in process.log()]
+        assert len(rows) > 1
+        assert [problem for row in rows for problem in row["problems"]] == []
+
+    async def listen(self) -> None:
+        """Reads the feed as it grows."""
+        while not self.callers.stopped:
+            await self.listener.advance()
 
 
-async def survive(served: ServedProcess, server: EmbeddedPostgres, die: Callable[[], Awaitable[None]]) -> Load:
-    """Loads a ledger while something dies again and again, and compares what it told with what it holds."""
-    async with rpc.channel(served.variables["PLAUDIT_LEDGER_LISTEN"]) as channel:
-        load = Load(ledger_service_pb2_grpc.LedgerServiceStub(channel))
-        running = asyncio.create_task(load.run())
-        for death in range(1, DEATHS + 1):
-            enough = death * CLIENTS * STEPS // (DEATHS + 1)
-            await eventually(lambda: running.done() or len(load.account.results) >= enough)  # noqa: B023 - see above
-            assert not running.done()
-            await die()
-        await running
-        before = dict(load.account.results)
-        await load.repeat()
-
-        assert load.account.results == before
-        load.account.assert_ends_once()
-        totals, held = load.account.totals(), load.account.held()
-        for member_id in MEMBERS:
-            request = ledger_service_pb2.GetBalancesRequest(member_id=member_id)
-            response = await load.stub.GetBalances(request, metadata=credential("demo", LEDGER_SCOPES))
-            [balance] = response.balances
-            assert (balance.available + balance.held, balance.held) == (totals[member_id], held[member_id])
-    await assert_sound(server, load.account)
-    return load
+@pytest.fixture
+async def scene(server: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[Scene]:
+    """Runs a ledger's processes over a PostgreSQL of their own; the worker has no Redis, and sweeps as it starts."""
+    address, log_path = free_address(), tmp_path / "serve.log"
+    serve = ledger_process(server.dsn("ledger", "ledger"), address, log_path)
+    work = ledger_worker(server.dsn("ledger", "ledger"), f"unix://{tmp_path}/nothing.sock", tmp_path / "work.log")
+    async with AsyncExitStack() as stack:
+        serve.starter = work.starter = stack.enter_context(Starter("services.ledger", environment()))
+        await stack.enter_async_context(run_process(serve))
+        await stack.enter_async_context(run_process(work))
+        channel = await stack.enter_async_context(grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS))
+        fate = Random(SEED)
+        callers = Callers(channel, Mixture(fate))
+        yield Scene(server, serve, work, callers, Listener(channel), fate)
 
 
-async def assert_sound(server: EmbeddedPostgres, account: Account) -> None:
-    """Replays the journal, and counts its outcomes: one for each id that was asked for, and no other."""
-    pool = await db.create_pool(server.dsn("ledger", "ledger"), service="test")
-    rows = await checks.check(pool)
+async def test_killed_processes_lose_nothing(scene: Scene) -> None:
+    """While servers, workers and PostgreSQL are killed 100 times, callers who ask again are told what then stands."""
+    with telling_seed():
+        await scene.callers.prepare()
+        async with asyncio.TaskGroup() as running:
+            for number in range(CALLERS):
+                running.create_task(scene.callers.run(number))
+            running.create_task(scene.listen())
+            await scene.run()
+            scene.callers.stopped = True
+
+        await scene.callers.assert_told()
+        await assert_booked(scene)
+        await assert_heard(scene)
+        assert scene.callers.asked_again > 0
+        assert scene.callers.told_late > 0
+        await assert_sound(scene)
+
+
+async def assert_booked(scene: Scene) -> None:
+    """Waits for the worker to have booked all that is over."""
+    await scene.work.kill()
+    scene.work.start()
+    pool = await db.create_pool(scene.database.dsn("ledger", "ledger"), service="test")
+    await eventually(lambda: is_booked(pool))
+    booked = await pool.fetchval("SELECT count(*) FROM journal WHERE kind IN ('EXPIRY', 'TIMEOUT') AND leg = 0")
+    await pool.close()
+    assert booked > 0
+
+
+async def is_booked(pool: db.Pool) -> bool:
+    """Tells whether nothing is over that is yet to be booked."""
+    [due, *_] = await checks.status(pool)
+    return due.value == "0"
+
+
+async def assert_heard(scene: Scene) -> None:
+    """Compares what was heard while the feed was cut off again and again with what it says now."""
+    await scene.listener.catch_up()
+    again = Listener(scene.callers.channel)
+    await again.catch_up()
+    scene.listener.assert_equal(again)
+    assert {event.member_id for event in again.events} > {FLEETING}
+
+
+async def assert_sound(scene: Scene) -> None:
+    """Counts outcomes, one for each id that was asked for and no other, and lets the ledger check itself."""
+    pool = await db.create_pool(scene.database.dsn("ledger", "ledger"), service="test")
     outcomes = await pool.fetchval("SELECT count(*) FROM journal WHERE fingerprint IS NOT NULL")
     await pool.close()
+    assert outcomes == len(scene.callers.account.results)
 
-    assert [problem for row in rows for problem in row.problems] == []
-    assert outcomes == len(account.results)
-
-
-async def test_killed_server_loses_nothing(served: ServedProcess, server: EmbeddedPostgres) -> None:
-    """While the server is killed under load, callers who ask again are told what then stands, each thing once."""
-
-    async def die() -> None:
-        await served.kill()
-        served.start()
-
-    load = await survive(served, server, die)
-    assert load.asked_again > 0
-
-
-async def test_killed_database_loses_nothing(served: ServedProcess, server: EmbeddedPostgres) -> None:
-    """While PostgreSQL is killed under load, callers who ask again are told what then stands, each thing once."""
-
-    async def die() -> None:
-        server.kill()
-        await server.start_async()
-
-    load = await survive(served, server, die)
-    assert load.asked_again > 0
-    assert served.process is not None
-    assert served.process.poll() is None
+    command = [sys.executable, "-m", "services.ledger", "check"]
+    checked = await asyncio.to_thread(
+        subprocess.run,
+        command,
+        env=environment(**scene.serve.variables),
+        cwd=ROOT,
+        capture_output=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert (checked.returncode, checked.stderr) == (0, b"")

@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from services.devstack import ports
 from services.kernel import rpc
 from tests.support.harness import MINTER, SEAL_KEY, SEAL_KEYS
+from tests.support.starter import Forked, Starter
 from tests.support.waiting import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,15 +36,19 @@ def free_address() -> str:
 
 @dataclass
 class ServedProcess:
-    """One process of a service; its log is kept in a file."""
+    """One process of a service; its log is kept in a file. With a starter of that service it starts in a moment."""
 
     command: Sequence[str]
     variables: dict[str, str]
     log_path: Path
-    process: "subprocess.Popen[bytes] | None" = None
+    process: "subprocess.Popen[bytes] | Forked | None" = None
+    starter: Starter | None = None
 
     def start(self) -> None:
         """Starts the process without waiting for it."""
+        if self.starter is not None:
+            self.process = self.starter.start(self.command[2:], self.variables, self.log_path)
+            return
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, *self.command], env=environment(**self.variables), stderr=log, stdout=log, cwd=ROOT
@@ -98,6 +103,11 @@ async def serving(address: str) -> None:
         stub = health_pb2_grpc.HealthStub(channel)
         response = await stub.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=PATIENCE_S)
         assert response.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def children_of(process_id: int) -> list[int]:
+    """Lists the processes that a process has started and that live."""
+    return [int(each) for each in Path(f"/proc/{process_id}/task/{process_id}/children").read_text().split()]
 
 
 @asynccontextmanager
