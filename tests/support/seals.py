@@ -1,7 +1,8 @@
 """Seals in tests: what an outsider needs to verify them, and somebody who may change everything."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
@@ -15,6 +16,7 @@ from services.ledger.operations import sealing
 from tests.support.harness import LEDGER_SCOPES, LedgerHarness, credential
 
 MINUTE = timedelta(minutes=1)
+SEALED_TABLES = ("journal", "seal_blocks", "seal_heads")
 Problem = tuple[str, int, int]  # flaw, block, position
 
 
@@ -136,6 +138,16 @@ class Tamperer:
         )
         for row in columns:
             await self.connection.execute(f"ALTER TABLE {row['place']} ALTER COLUMN {row['attname']} DROP NOT NULL")
+
+    @asynccontextmanager
+    async def undone(self) -> AsyncIterator[None]:
+        """Undoes at the end of the block what was done in it to the journal and its seals: one database for many."""
+        for table in SEALED_TABLES:
+            await self.connection.execute(f"CREATE TEMPORARY TABLE kept_{table} AS TABLE {table}")
+        yield
+        for table in SEALED_TABLES:
+            await self.connection.execute(f"TRUNCATE {table}; INSERT INTO {table} SELECT * FROM kept_{table}")
+            await self.connection.execute(f"DROP TABLE kept_{table}")
 
     async def execute(self, statement: str, *arguments: Any) -> None:
         """Changes exactly what it says, and something."""
