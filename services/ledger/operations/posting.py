@@ -1,13 +1,13 @@
 """Posting: every change of value goes through here, batched; each operation alone, or with those it is linked to."""
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from services.kernel import batcher, clock, db, errors, feed
 from services.ledger import batch, model
 from services.ledger.decisions.budgets import NeedsWholeBudgetError
-from services.ledger.model import Item, Operation, Outcome, Owner
+from services.ledger.model import Item, Operation, Outcome, Owner, Wallet
 from services.ledger.operations.needs import Needs
 from services.ledger.state import State
 from services.ledger.store import loading, writing
@@ -35,7 +35,7 @@ class LateTargetError(Exception):
 
 
 class StaleOwnerError(Exception):
-    """Wallets are no longer those of the owners who were known to have them: the members were forgotten."""
+    """Owners have other wallets than it was thought: the members were forgotten, or another batch made theirs."""
 
     def __init__(self, owners: set[Owner]) -> None:
         super().__init__(len(owners))
@@ -119,18 +119,25 @@ class Ledger:
         everyone = self._known.get(program_id, {})
         known = {owner: everyone[owner] for owner in needs.owners if owner in everyone}
         missing = sorted(needs.owners - known.keys())
-        made = await loading.create_wallets(connection, program_id, missing) if missing else {}
-        state = await self._load(connection, program_id, needs, known | made)
+        found, new = await loading.find_wallets(connection, program_id, missing) if missing else ({}, [])
+        state = await self._load(connection, program_id, needs, wallet_ids=known | found, new=new)
         if not needs.is_simple(state):
             await self._load_lots(connection, program_id, state, needs)
             await self._load_rest(connection, program_id, state, needs, whole)
         outcomes = _decide(state, items)
         self._notice_scarcity(program_id, state, needs)
-        await self._write(connection, program_id, state)
-        return outcomes, made
+        made = await self._make_wallets(connection, program_id, state, new) if new else {}
+        await self._write(connection, program_id, state, frozenset(made.values()))
+        return outcomes, found | made
 
     async def _load(
-        self, connection: db.Connection, program_id: str, needs: Needs, wallet_ids: dict[Owner, int]
+        self,
+        connection: db.Connection,
+        program_id: str,
+        needs: Needs,
+        *,
+        wallet_ids: dict[Owner, int],
+        new: Iterable[Wallet],
     ) -> State:
         keys = sorted(needs.target_keys)
         targets = await loading.find_targets(connection, program_id, keys) if keys else {}
@@ -140,6 +147,7 @@ class Ledger:
         wallets = {(wallet.member_id, wallet.asset): wallet for wallet in locked}
         if not wallet_ids.keys() <= wallets.keys():
             raise StaleOwnerError(wallet_ids.keys() - wallets.keys())
+        wallets |= {(wallet.member_id, wallet.asset): wallet for wallet in new}
         # The time is taken once the locks are held, so that it never runs backwards within a wallet.
         database_now, prior = await loading.find_outcomes(connection, program_id, needs.keys)
         late = sorted(key for key in needs.target_keys & prior.keys() if key not in targets)
@@ -202,11 +210,30 @@ class Ledger:
                 else:
                     self._scarce.discard((program_id, budget.budget_id))
 
-    async def _write(self, connection: db.Connection, program_id: str, state: State) -> None:
+    async def _make_wallets(
+        self, connection: db.Connection, program_id: str, state: State, new: Sequence[Wallet]
+    ) -> dict[Owner, int]:
+        """Stores the new wallets in which something happened: who was only refused stays unknown to the ledger.
+
+        Raises StaleOwnerError where another batch was faster.
+        """
+        used = {row.wallet_id for row in state.rows if row.refusal is None}
+        made = {(each.member_id, each.asset): each for each in new if each.wallet_id in used}
+        if made and not await writing.insert_wallets(connection, program_id, list(made.values())):
+            raise StaleOwnerError(set(made))
+        unused = {each.wallet_id for each in new} - used
+        for row in state.rows:
+            if row.wallet_id in unused:
+                row.wallet_id = None
+        return {owner: wallet.wallet_id for owner, wallet in made.items()}
+
+    async def _write(self, connection: db.Connection, program_id: str, state: State, made: Collection[int]) -> None:
         await writing.write_lots(connection, program_id, [lot for lots in state.lots.values() for lot in lots.values()])
         await writing.write_holds(connection, program_id, state.holds.values())
         await writing.insert_allocations(connection, program_id, state.allocations)
-        await writing.update_wallets(connection, program_id, list(state.wallets.values()))
+        await writing.update_wallets(
+            connection, program_id, [each for each in state.wallets.values() if each.wallet_id not in made]
+        )
         await writing.update_budgets(connection, program_id, state.budgets.values())
         if state.rows:
             # Last, since every writer of the program needs the heads.

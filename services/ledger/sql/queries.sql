@@ -1,16 +1,32 @@
--- create_wallets --
--- Makes the wallets that do not exist yet, in the order of their owners.
-INSERT INTO wallets (program_id, member_id, asset)
-SELECT $1, member_id, asset
-FROM unnest($2::text[], $3::text[]) AS wallet (member_id, asset)
-ORDER BY member_id, asset
-ON CONFLICT (program_id, member_id, asset) DO NOTHING;
-
 -- find_wallets --
--- Tells the wallets of some owners.
-SELECT wallet_id, member_id, asset
-FROM wallets
-WHERE program_id = $1 AND (member_id, asset) IN (SELECT * FROM unnest($2::text[], $3::text[]));
+-- Tells the wallets of some owners, and for who has none the number that a new one would have.
+SELECT
+    owner.member_id, owner.asset, wallet.wallet_id IS NULL AS is_new,
+    coalesce(wallet.wallet_id, nextval('wallets_wallet_id_seq')) AS wallet_id
+FROM unnest($2::text[], $3::text[]) AS owner (member_id, asset)
+LEFT JOIN wallets AS wallet
+    ON wallet.program_id = $1 AND wallet.member_id = owner.member_id AND wallet.asset = owner.asset;
+
+-- insert_wallets --
+-- Makes wallets, in the order of their owners; none for an owner who has one by now.
+INSERT INTO wallets (
+    program_id, wallet_id, member_id, asset, sequence, balance, earned, spent, expired, clawed_back, adjusted, debt,
+    remainder, has_rolling
+)
+OVERRIDING SYSTEM VALUE
+SELECT
+    $1, wallet_id, member_id, asset, sequence, balance, earned, spent, expired, clawed_back, adjusted, debt, remainder,
+    has_rolling
+FROM unnest(
+    $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
+    $10::bigint[], $11::bigint[], $12::bigint[], $13::smallint[], $14::boolean[]
+) AS wallet (
+    wallet_id, member_id, asset, sequence, balance, earned, spent, expired, clawed_back, adjusted, debt, remainder,
+    has_rolling
+)
+ORDER BY member_id, asset
+ON CONFLICT (program_id, member_id, asset) DO NOTHING
+RETURNING wallet_id;
 
 -- lock_wallets --
 -- Locks wallets in the order of their ids, and reads them.

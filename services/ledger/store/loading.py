@@ -14,12 +14,18 @@ from services.ledger.store import QUERIES
 RETURNING_KINDS = (Kind.RELEASE, Kind.REVERSE)
 
 
-async def create_wallets(connection: db.Connection, program_id: str, owners: Sequence[Owner]) -> dict[Owner, int]:
-    """Makes wallets for owners who have none, and tells those of all of them."""
+async def find_wallets(
+    connection: db.Connection, program_id: str, owners: Sequence[Owner]
+) -> tuple[dict[Owner, int], list[Wallet]]:
+    """Tells the wallets of owners, and gives an empty one, not stored yet, for each who has none."""
     names = ([member_id for member_id, _ in owners], [asset for _, asset in owners])
-    await connection.execute(QUERIES["create_wallets"], program_id, *names)
-    rows = await connection.fetch(QUERIES["find_wallets"], program_id, *names)
-    return {(row["member_id"], row["asset"]): row["wallet_id"] for row in rows}
+    found, new = {}, []
+    for row in await connection.fetch(QUERIES["find_wallets"], program_id, *names):
+        if row["is_new"]:
+            new.append(Wallet(row["wallet_id"], row["member_id"], row["asset"], sequence=0, balance=0))
+        else:
+            found[row["member_id"], row["asset"]] = row["wallet_id"]
+    return found, new
 
 
 async def lock_wallets(connection: db.Connection, program_id: str, wallet_ids: Iterable[int]) -> list[Wallet]:

@@ -188,6 +188,28 @@ async def insert_allocations(
     await db.copy_rows(connection, "allocations", ALLOCATION_COLUMNS, records)
 
 
+async def insert_wallets(connection: db.Connection, program_id: str, wallets: Sequence[Wallet]) -> bool:
+    """Stores new wallets; tells whether none of their owners has one by now."""
+    made = await connection.fetch(
+        QUERIES["insert_wallets"],
+        program_id,
+        [wallet.wallet_id for wallet in wallets],
+        [wallet.member_id for wallet in wallets],
+        [wallet.asset for wallet in wallets],
+        [wallet.sequence for wallet in wallets],
+        [wallet.balance for wallet in wallets],
+        [wallet.earned for wallet in wallets],
+        [wallet.spent for wallet in wallets],
+        [wallet.expired for wallet in wallets],
+        [wallet.clawed_back for wallet in wallets],
+        [wallet.adjusted for wallet in wallets],
+        [wallet.debt for wallet in wallets],
+        [wallet.remainder for wallet in wallets],
+        [wallet.has_rolling for wallet in wallets],
+    )
+    return len(made) == len(wallets)
+
+
 async def update_wallets(connection: db.Connection, program_id: str, wallets: Sequence[Wallet]) -> None:
     """Writes how wallets stand that were changed."""
     changed = [wallet for wallet in wallets if wallet.is_changed]
