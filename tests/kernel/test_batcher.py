@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from services.kernel import batcher, errors
 from tests.support.batches import Bench, outcomes
@@ -177,6 +178,29 @@ async def test_heavy_items_fill_batches_and_queue() -> None:
     await answers_of(*busy)
     assert sorted(run.items for run in bench.runs if sum(run.items) > 1) == [[5, 3], [6, 4]]
     assert await writes.submit("a", [9]) == ["a:9"]
+
+
+def measured(name: str) -> float:
+    """Reads a metric of the batcher under test."""
+    return REGISTRY.get_sample_value(name, {"batcher": "test"}) or 0.0
+
+
+async def test_metrics_tell_what_waits_and_what_a_batch_held() -> None:
+    """Metrics tell how much waits by weight, down to nothing at the end, and how much the batches held."""
+    bench = Bench()
+    writes: batcher.Batcher[int, str] = batcher.Batcher("test", bench.run, weigh=lambda item: max(1, item))
+    held = measured("plaudit_batch_items_sum")
+    busy = await occupy(writes, "a")
+    waiting = [submit(writes, "a", weight) for weight in (6, 4)]
+    await settle()
+
+    assert measured("plaudit_batch_queue_items") == 10
+    bench.gated = False
+    for run in bench.open:
+        run.finish()
+    await answers_of(*busy, *waiting)
+    assert measured("plaudit_batch_queue_items") == 0
+    assert measured("plaudit_batch_items_sum") - held == 12
 
 
 async def test_cancel_before_batch_drops_items() -> None:
