@@ -1,5 +1,6 @@
 """The report of liability: the published examples end to end, and what became of every kind of value."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,9 +8,9 @@ from typing import Any
 import pytest
 from plaudit.ledger.v1 import ledger_pb2
 
-from services.kernel import clock
+from services.kernel import clock, db
 from services.ledger import checks
-from services.ledger.operations import booking
+from services.ledger.operations import booking, liability
 from tests.conftest import START
 from tests.support.budgets import set_rate
 from tests.support.databases import Databases
@@ -31,6 +32,7 @@ from tests.support.ledger import (
 )
 from tests.support.liability import Key, estimate, figures, report
 from tests.support.refusals import refusal
+from tests.support.waiting import eventually
 
 HOUR = timedelta(hours=1)
 MONTH = timedelta(days=31)
@@ -319,6 +321,27 @@ async def test_report_before_everything_is_empty(ledger: LedgerHarness) -> None:
     for instant in (START - MICROSECOND, datetime(1969, 7, 20, tzinfo=UTC), datetime(1, 1, 1, tzinfo=UTC)):
         answer = await report(ledger, instant, time_zone="America/New_York")
         assert (list(answer.lines), list(answer.totals)) == ([], [])
+
+
+async def test_reports_leave_room_for_writes(ledger: LedgerHarness, databases: Databases, ledger_database: str) -> None:
+    """Of many reports at once a few are made and the others wait, so that what is posted meanwhile is posted."""
+    connection = await databases.admin(ledger_database)
+
+    async def count_waiting() -> int:
+        return int(await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+    async def are_stuck() -> bool:
+        return await count_waiting() == liability.REPORTS_MAX
+
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE redemption_estimates IN ACCESS EXCLUSIVE MODE")
+        reports = [asyncio.create_task(report(ledger)) for _ in range(3 * db.POOL_SIZE_MAX)]
+        await eventually(are_stuck)
+        [earned] = await ledger.post(earn("e"))
+        assert earned.HasField("posting")
+        assert await count_waiting() == liability.REPORTS_MAX
+    await connection.close()
+    assert all(answer.HasField("as_of_time") for answer in await asyncio.gather(*reports))
 
 
 @pytest.mark.parametrize(

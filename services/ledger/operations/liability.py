@@ -1,5 +1,6 @@
 """Liability: what members may still redeem, by cohorts, and what of its price is earned by now."""
 
+import asyncio
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,9 @@ from services.ledger.store import liability as store
 
 # Months are counted from here: no clock of a database shows an earlier one.
 YEAR_MIN = 1970
+# Reports that are made at once: each has a connection and a core for seconds, which writes need too. Others wait, as
+# long as their callers do.
+REPORTS_MAX = 2
 # Zones and months whose beginnings are remembered: to compute those of one takes some milliseconds.
 CALENDARS_MAX = 64
 
@@ -49,32 +53,40 @@ class Report:
     next_page_token: str
 
 
-async def get_liability(ledger: Ledger, program_id: str, wanted: Wanted, *, page_size: int, page_token: str) -> Report:
-    """Reports what became of all value of a program until an instant, by accounting time; a page of its lines.
+class Reporter:
+    """Makes the reports of a ledger, a few at once."""
 
-    Reads the whole program for each page. Raises FIELD_INVALID for an instant in the future, and for a period that is
-    none.
-    """
-    limit = pages.page_size(page_size)
-    arguments = ("liability", program_id, *wanted.arguments())
-    cursor = pages.read_cursor(page_token, *arguments, parse=_parse_cursor)
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._room = asyncio.Semaphore(REPORTS_MAX)
 
-    async def work(connection: db.Connection) -> tuple[datetime, list[Line], list[Line]]:
-        now = await ledger.time.now(connection)
-        as_of = cursor[0] if cursor else wanted.as_of or now
-        _check_instants(wanted, as_of, now)
-        before = await _report(connection, program_id, wanted, wanted.previous) if wanted.previous else []
-        return as_of, await _report(connection, program_id, wanted, as_of), before
+    async def get_liability(self, program_id: str, wanted: Wanted, *, page_size: int, page_token: str) -> Report:
+        """Reports what became of all value of a program until an instant, by accounting time; a page of its lines.
 
-    as_of, lines, before = await db.read(ledger.pool, work)
-    since = _since(lines, before) if wanted.previous else {}
-    start = bisect_right(lines, cursor[1], key=lambda line: line.cohort) if cursor else 0
-    page = lines[start : start + limit]
-    token = ""
-    if start + limit < len(lines):
-        last = page[-1].cohort
-        token = pages.encode_token([as_of.isoformat(), last.month, last.campaign_id, last.asset], *arguments)
-    return Report(as_of, page, revenue.total(lines), since, _sums_by_asset(since), token)
+        Reads the whole program for each page. Raises FIELD_INVALID for an instant in the future, and for a period that
+        is none.
+        """
+        limit = pages.page_size(page_size)
+        arguments = ("liability", program_id, *wanted.arguments())
+        cursor = pages.read_cursor(page_token, *arguments, parse=_parse_cursor)
+
+        async def work(connection: db.Connection) -> tuple[datetime, list[Line], list[Line]]:
+            now = await self._ledger.time.now(connection)
+            as_of = cursor[0] if cursor else wanted.as_of or now
+            _check_instants(wanted, as_of, now)
+            before = await _report(connection, program_id, wanted, wanted.previous) if wanted.previous else []
+            return as_of, await _report(connection, program_id, wanted, as_of), before
+
+        async with self._room:
+            as_of, lines, before = await db.read(self._ledger.pool, work)
+        since = _since(lines, before) if wanted.previous else {}
+        start = bisect_right(lines, cursor[1], key=lambda line: line.cohort) if cursor else 0
+        page = lines[start : start + limit]
+        token = ""
+        if start + limit < len(lines):
+            last = page[-1].cohort
+            token = pages.encode_token([as_of.isoformat(), last.month, last.campaign_id, last.asset], *arguments)
+        return Report(as_of, page, revenue.total(lines), since, _sums_by_asset(since), token)
 
 
 def _check_instants(wanted: Wanted, as_of: datetime, now: datetime) -> None:

@@ -19,6 +19,7 @@ class LiabilityServicer(liability_service_pb2_grpc.LiabilityServiceServicer):
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self._reporter = liability.Reporter(ledger)
 
     async def GetLiability(  # noqa: N802 - the contract's name
         self, request: liability_service_pb2.GetLiabilityRequest, context: Any
@@ -32,12 +33,8 @@ class LiabilityServicer(liability_service_pb2_grpc.LiabilityServiceServicer):
             asset=request.asset,
             campaign_id=request.campaign_id,
         )
-        report = await liability.get_liability(
-            self._ledger,
-            calls.current().program_id,
-            wanted,
-            page_size=request.page_size,
-            page_token=request.page_token,
+        report = await self._reporter.get_liability(
+            calls.current().program_id, wanted, page_size=request.page_size, page_token=request.page_token
         )
         return liability_service_pb2.GetLiabilityResponse(
             lines=[
