@@ -24,6 +24,8 @@ from services.kernel import calls, errors, rpc
 # A write may take as long as a service may; a read that takes longer than this is of no use any more.
 WRITE_TIMEOUT_S = 30.0
 READ_TIMEOUT_S = 10.0
+# But for one that looks at all that a program ever had: it takes as long as that is much, and may as a write may.
+REPORTS = frozenset({"/plaudit.ledger.v1.LiabilityService/GetLiability"})
 EXCHANGE_TIMEOUT_S = 5.0
 HEALTH_TIMEOUT_S = 1.0
 
@@ -82,7 +84,7 @@ class Backends:
         method: Any = self._backends[route.backend].channel.unary_unary(
             route.rpc, request_serializer=None, response_deserializer=response.FromString
         )
-        timeout_s = READ_TIMEOUT_S if route.verb == "GET" else WRITE_TIMEOUT_S
+        timeout_s = _timeout_s(route)
 
         async def call(request: bytes, token: str, correlation_id: str) -> Any:
             metadata = (("authorization", f"Bearer {token}"), (calls.CORRELATION_HEADER, correlation_id))
@@ -114,6 +116,10 @@ class Backends:
         """Closes the channels."""
         for each in self._backends.values():
             await each.channel.close()
+
+
+def _timeout_s(route: Route) -> float:
+    return READ_TIMEOUT_S if route.verb == "GET" and route.rpc not in REPORTS else WRITE_TIMEOUT_S
 
 
 def _backend(name: str, address: str) -> Backend:

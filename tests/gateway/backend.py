@@ -66,6 +66,7 @@ class Seen:
     request: Any
     program: str
     correlation_id: str
+    time_left_s: float
 
 
 @dataclass
@@ -93,9 +94,8 @@ class Script:
 
     async def answer(self, method: str, empty: Callable[[], Message], request: Any, context: Any) -> Message:
         """Answers one call; with an empty response where nobody said more."""
-        del context
         call = calls.current()
-        self.seen.append(Seen(method, request, call.program, call.correlation_id))
+        self.seen.append(Seen(method, request, call.program, call.correlation_id, context.time_remaining()))
         if method in self.gates:
             await self.gates[method].wait()
         answer = self.answers.get(method) or USUAL.get(method)

@@ -7,6 +7,7 @@ import pytest
 from plaudit.ledger.v1 import ledger_service_pb2
 from plaudit.program.v1 import program_pb2, program_service_pb2
 
+from services.gateway import backends
 from tests.gateway.backend import Script
 
 RULE = {
@@ -33,6 +34,15 @@ def test_get_sets_path_and_query(client: httpx.Client, script: Script) -> None:
     request = script.last("GetBalances").request
     assert (request.member_id, request.as_of_time.ToJsonString()) == ("m 1", "2026-01-31T12:00:00Z")
     assert response.json()["balances"][0]["available"] == "564"
+
+
+def test_report_has_the_time_of_a_write(client: httpx.Client, script: Script) -> None:
+    """A read is given up after a short time, but for one that looks at all that a program ever had."""
+    assert client.get("/v1/members/m/balances").status_code == 200
+    assert client.get("/v1/liability").status_code == 200
+
+    between_s = (backends.READ_TIMEOUT_S + backends.WRITE_TIMEOUT_S) / 2
+    assert script.last("GetBalances").time_left_s < between_s < script.last("GetLiability").time_left_s
 
 
 @pytest.mark.parametrize(
