@@ -166,9 +166,9 @@ def _lives(message: program_pb2.Rule) -> bool:
 def _cap(message: program_pb2.Cap, index: int) -> model.Cap:
     period = _enum(Period, program_pb2.CapPeriod, "CAP_PERIOD_", message.period)
     if period is None:
-        raise errors.field_invalid(errors.Violation(f"caps[{index}].period", "is required"))
+        raise errors.field_invalid(errors.Violation(f"rule.caps[{index}].period", "is required"))
     if not message.max_amount and not message.max_count:
-        raise errors.field_invalid(errors.Violation(f"caps[{index}]", "must bound the amount or the count"))
+        raise errors.field_invalid(errors.Violation(f"rule.caps[{index}]", "must bound the amount or the count"))
     return model.Cap(period, message.max_amount, message.max_count)
 
 

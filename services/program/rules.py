@@ -93,7 +93,7 @@ def compile_rule(rule: Rule) -> CompiledRule:
     programs: dict[str, cel.Program | None] = {}
     for name in EXPRESSION_FIELDS:
         text = getattr(rule, name)
-        programs[name] = _compile(JSON_NAMES[name], text) if text else None
+        programs[name] = _compile(f"rule.{JSON_NAMES[name]}", text) if text else None
     amount: cel.Program | int | None = int(rule.amount) if FIXED.match(rule.amount) else programs["amount"]
     assert amount is not None, "A rule has an amount."
     return CompiledRule(

@@ -8,6 +8,7 @@ import pytest
 from plaudit.program.v1 import program_pb2, program_service_pb2
 
 from services.kernel import errors, pages
+from services.program.rules import JSON_NAMES
 from tests.conftest import START
 from tests.support.program import ProgramHarness, event
 from tests.support.refusals import refusal
@@ -39,6 +40,15 @@ async def test_create_rule_refuses_bad_expression(program: ProgramHarness, field
 
     assert (error.reason, error.code) == ("EXPRESSION_INVALID", errors.Code.INVALID_ARGUMENT)
     assert fault in error.violations[0].message
+    assert error.violations[0].field == error.metadata["field"] == f"rule.{JSON_NAMES[field]}"
+
+
+async def test_create_rule_refuses_a_cap_without_a_bound(program: ProgramHarness) -> None:
+    """A cap that bounds neither the amount nor the count is refused by its place in the request."""
+    cap = program_pb2.Cap(period=program_pb2.CAP_PERIOD_DAY)
+    error = await refusal(program.rule("bad", event_type="a.b", amount="1", caps=[cap]))
+
+    assert (error.reason, error.violations[0].field) == ("FIELD_INVALID", "rule.caps[0]")
 
 
 async def test_macros_one_after_the_other_are_allowed(program: ProgramHarness) -> None:
