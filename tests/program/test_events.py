@@ -241,3 +241,17 @@ async def test_programs_never_see_each_other(program: ProgramHarness, ledger: Le
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await program.stub.GetRule(request, metadata=program.metadata("other"))
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_event_of_the_first_day_of_the_calendar_is_decided(
+    program: ProgramHarness, ledger: LedgerHarness
+) -> None:
+    """An event may be as old as the calendar, whose first day is in no year at all west of Greenwich."""
+    await program.create("west", "America/New_York")
+    cap = program_pb2.Cap(period=program_pb2.CAP_PERIOD_YEAR, max_count=1)
+    await program.rule("old", program="west", event_type="a.b", amount="1", caps=[cap], expiry=YEAR)
+    [result] = await program.record(event("e1", "a.b", at=times.EARLIEST), program="west")
+
+    assert [effect.amount for effect in result.effects] == [1]
+    assert times.from_proto(result.effects[0].expire_time).year == 2
+    assert (await ledger.balance("m1", program="west")).available == 0
