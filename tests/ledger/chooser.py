@@ -318,8 +318,9 @@ class Chooser:
         elif kind == "reverse" and target in book.takings:
             whole = book.takings[target].left
         elif kind == "claw_back" and target in book.earns:
-            lot = book.wallets[book.earns[target].owner].lots[book.earns[target].lot]
-            whole = lot.amount - lot.clawed_back
+            number = book.earns[target].lot
+            lots = book.wallets[book.earns[target].owner].lots
+            whole = lots[number].amount - lots[number].clawed_back if number is not None else 0
         asked: dict[str, object] = {"target": target}
         if kind == "claw_back":
             asked["policy"] = self.pick(("WRITE_OFF", "OTHER_LOTS", "OTHER_LOTS_THEN_DEBT", "DEBT"))
@@ -344,9 +345,13 @@ class Chooser:
             return [name for name, hold in book.holds.items() if hold.reserves(self.now)], list(book.holds)
         if kind == "reverse":
             return [name for name, taking in book.takings.items() if taking.left], list(book.takings)
-        lots = {name: book.wallets[earned.owner].lots[earned.lot] for name, earned in book.earns.items()}
+        lots = {
+            name: book.wallets[earned.owner].lots[earned.lot]
+            for name, earned in book.earns.items()
+            if earned.lot is not None
+        }
         if kind in ("confirm", "cancel"):
             fitting = [name for name, lot in lots.items() if not lot.has_begun(self.now) and not lot.is_cancelled()]
         else:
             fitting = [name for name, lot in lots.items() if lot.has_begun(self.now) and lot.clawed_back < lot.amount]
-        return fitting, list(lots)
+        return fitting, list(book.earns)

@@ -13,10 +13,11 @@ from services.devstack.redis import EmbeddedRedis
 from services.kernel import errors, interceptors, jobs
 from services.ledger import worker
 from services.ledger.operations import budgets
+from services.ledger.seal import Keys
 from tests.ledger.test_server import assert_sound
 from tests.support.budgets import create_budget, get_budget, stub
 from tests.support.databases import Databases
-from tests.support.harness import LEDGER_SCOPES, LedgerHarness, credential, run_ledger
+from tests.support.harness import LEDGER_SCOPES, PRIVATE_KEY, LedgerHarness, credential, run_ledger
 from tests.support.ledger import cancel, claw_back, close, confirm, earn, fund
 from tests.support.refusals import refusal
 from tests.support.waiting import eventually
@@ -250,7 +251,7 @@ async def working(
 ) -> AsyncIterator[None]:
     """Runs the worker of the ledger, sweeping every second."""
     monkeypatch.setattr(jobs, "SWEEP_EVERY_S", 1)
-    running = worker.build_worker(ledger.ledger, redis_server.url)
+    running = worker.build_worker(ledger.ledger, Keys(PRIVATE_KEY, ()), redis_server.url)
     task = asyncio.create_task(running.async_run())
     yield
     task.cancel()

@@ -31,7 +31,7 @@ class Earned:
     """What an earn made: a lot of a wallet, out of a budget or none."""
 
     owner: Owner
-    lot: int
+    lot: int | None
     budget: str
 
 
@@ -61,11 +61,13 @@ class Book:
             raise RefusedError("BUDGET_CLOSED", budgetId=name)
         return budget
 
-    def earned(self, ask: Ask, now: datetime) -> tuple[Wallet, Lot, Budget | None]:
-        """Gives what the earn made that an operation names."""
+    def earned(self, ask: Ask, now: datetime, nothing: str) -> tuple[Wallet, Lot, Budget | None]:
+        """Gives what the earn made that an operation names; one that made nothing is refused with `nothing`."""
         earned = self.earns.get(ask.target)
         if earned is None:
             raise RefusedError("EARN_NOT_FOUND", earnRequestId=ask.target)
+        if earned.lot is None:
+            raise RefusedError(nothing, earnRequestId=ask.target)
         wallet = self.wallet(earned.owner, now)
         return wallet, wallet.lots[earned.lot], self.budgets.get(earned.budget)
 
@@ -89,6 +91,7 @@ def earn(book: Book, ask: Ask, now: datetime) -> Answer:
         raise RefusedError("BUDGET_EXHAUSTED", budgetId=ask.budget, left=budget.left, requested=amount)
     _check_room(wallet, amount, now)
     wallet.carried = carried
+    book.earns[ask.request_id] = Earned(ask.owner, None, ask.budget)
     if amount:
         if budget is not None:
             budget.left -= amount
@@ -135,7 +138,7 @@ def cancel(book: Book, ask: Ask, now: datetime) -> Answer:
 
 
 def _pending(book: Book, ask: Ask, now: datetime) -> tuple[Wallet, Lot, Budget | None]:
-    wallet, lot, budget = book.earned(ask, now)
+    wallet, lot, budget = book.earned(ask, now, "EARN_NOT_PENDING")
     if lot.has_begun(now) or lot.is_cancelled():
         raise RefusedError("EARN_NOT_PENDING", earnRequestId=ask.target)
     return wallet, lot, budget
@@ -143,7 +146,7 @@ def _pending(book: Book, ask: Ask, now: datetime) -> tuple[Wallet, Lot, Budget |
 
 def claw_back(book: Book, ask: Ask, now: datetime) -> Answer:
     """Takes an earn back: from its own lot, over or not; then from the newest others, a debt, or nowhere."""
-    wallet, lot, budget = book.earned(ask, now)
+    wallet, lot, budget = book.earned(ask, now, "EARN_TAKEN_BACK")
     if not lot.has_begun(now) and not lot.is_cancelled():
         raise RefusedError("EARN_PENDING", earnRequestId=ask.target)
     left = lot.amount - lot.clawed_back
@@ -311,7 +314,7 @@ def expire(book: Book, ask: Ask, now: datetime) -> Answer:
         earned = book.earns.get(ask.target)
         if earned is None or earned.owner != ask.owner:
             raise RefusedError("EARN_NOT_FOUND", earnRequestId=ask.target)
-        lots = [wallet.lots[earned.lot]]
+        lots = [] if earned.lot is None else [wallet.lots[earned.lot]]
     ended = [lot for lot in lots if lot.lives(now)]
     for lot in ended:
         lot.expires, lot.is_told = now, True

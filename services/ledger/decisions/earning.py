@@ -1,7 +1,9 @@
 """Earning: lots are made, confirmed, cancelled and taken back. Pure."""
 
+from collections.abc import Callable
 from datetime import datetime
 
+from services.kernel import errors as kernel_errors
 from services.ledger import errors, expiry, model
 from services.ledger.decisions import budgets
 from services.ledger.model import ClawBackPolicy, Kind, Lot, Operation, Posting, Target, Wallet
@@ -43,6 +45,7 @@ def earn(state: State, item: Operation) -> Posting:
         row.amount = amount
         state.move(wallet, row)
         _add_lot(state, item, row, effective_at=effective_at, expires_at=expires_at)
+    state.add_target(Target(item.key, Kind.EARN, wallet.wallet_id, row.sequence, None, item.budget_id))
     return Posting(state.now, amount, expires_at)
 
 
@@ -87,7 +90,6 @@ def _add_lot(
         # A back-dated earn may be over on arrival: it is earned and expires in the same breath.
         state.expire(wallet, lot, request_id=item.key, at=state.now)
     state.settle(item, wallet)
-    state.add_target(Target(item.key, Kind.EARN, wallet.wallet_id, lot.number, None, item.budget_id))
 
 
 def confirm(state: State, item: Operation) -> Posting:
@@ -124,24 +126,29 @@ def cancel(state: State, item: Operation) -> Posting:
 
 
 def _pending(state: State, item: Operation) -> tuple[Wallet, Lot, Target]:
-    wallet, lot, target = _find(state, item)
+    wallet, lot, target = _find(state, item, errors.earn_not_pending)
     is_pending = lot.effective_at is None or lot.effective_at > state.now
     if not is_pending or lot.remaining < lot.amount:
         raise errors.earn_not_pending(item.target_id)
     return wallet, lot, target
 
 
-def _find(state: State, item: Operation) -> tuple[Wallet, Lot, Target]:
+def _find(
+    state: State, item: Operation, nothing: Callable[[str], kernel_errors.DomainError]
+) -> tuple[Wallet, Lot, Target]:
+    """Gives the lot of an earn. Raises EARN_NOT_FOUND, and what `nothing` says of a share that was less than a unit."""
     target = state.targets.get(item.target_key) if item.target_key else None
-    if target is None or target.kind is not Kind.EARN or target.number is None:
+    if target is None or target.kind is not Kind.EARN:
         raise errors.earn_not_found(item.target_id)
+    if target.number is None:
+        raise nothing(item.target_id)
     wallet = state.by_id[target.wallet_id]
     return wallet, state.lots_of(wallet)[target.number], target
 
 
 def claw_back(state: State, item: Operation) -> Posting:
     """Takes an earn back: what its lot has left or let expire, then by policy other lots, a debt, or nothing."""
-    wallet, lot, target = _find(state, item)
+    wallet, lot, target = _find(state, item, errors.earn_taken_back)
     is_cancelled = lot.effective_at is None and not lot.remaining
     if not is_cancelled and (lot.effective_at is None or lot.effective_at > state.now):
         raise errors.earn_pending(item.target_id)

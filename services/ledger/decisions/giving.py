@@ -90,11 +90,9 @@ def _lots_to_end(state: State, item: Operation, wallet: Wallet) -> list[Lot]:
         found = list(lots.values())
     else:
         target = state.targets.get(item.target_key)
-        if target is None or target.kind is not Kind.EARN or target.number is None:
+        if target is None or target.kind is not Kind.EARN or target.wallet_id != wallet.wallet_id:
             raise errors.earn_not_found(item.target_id)
-        if target.wallet_id != wallet.wallet_id:
-            raise errors.earn_not_found(item.target_id)
-        found = [lots[target.number]]
+        found = [lots[target.number]] if target.number is not None else []
     live = [lot for lot in found if lot.is_live(state.now)]
     return sorted(live, key=lambda lot: lot.number)[:LOTS_MAX]
 

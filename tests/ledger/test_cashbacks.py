@@ -1,0 +1,175 @@
+"""Shares of purchases: exact in the sum, whatever the currency; what is less than a unit is carried."""
+
+import asyncio
+import random
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.ledger import convert
+from services.ledger.decisions import earning
+from services.ledger.model import BALANCE_MAX
+from tests.conftest import START
+from tests.ledger.test_server import YEAR, assert_sound
+from tests.support.budgets import create_budget, get_budget
+from tests.support.harness import LedgerHarness
+from tests.support.ledger import adjust, cancel, cashback, claw_back, confirm, earn, fund
+from tests.support.outcomes import happen, reasons, refused
+from tests.support.pure import lots, make_state, post
+
+PARTS = 10_000
+# The share that every purchase here earns: 1.25 per cent.
+SHARE = 125
+# What a purchase costs at most, in the smallest units: about the same money in yen, cents and fils.
+PRICES = {"jpy": 30_000, "usd": 20_000, "kwd": 60_000}
+CURRENCIES = pytest.mark.parametrize("currency", PRICES)
+
+
+@CURRENCIES
+def test_100000_purchases_come_within_a_unit(currency: str) -> None:
+    """100,000 purchases at 1.25 % give the exact share of all so far, to less than a unit, after each of them."""
+    owner = ("m1", currency)
+    state, fate = make_state(owner), random.Random(currency)
+    state.awaited = set()
+    item = convert.operation(cashback("e", 1, SHARE, asset=currency))
+    bought = given_units = 0
+    for _ in range(100_000):
+        item.base_amount = fate.randint(1, PRICES[currency])
+        bought += item.base_amount
+        given_units += earning.earn(state, item).amount
+        # In ten-thousandths, since fractions of numbers take ten times as long.
+        assert 0 <= bought * SHARE - given_units * PARTS < PARTS
+    wallet = state.wallets[owner]
+    assert wallet.balance == wallet.earned == given_units == sum(lot.amount for lot in lots(state, owner).values())
+    assert bought * SHARE == given_units * PARTS + wallet.remainder
+
+
+@CURRENCIES
+async def test_purchases_come_within_a_unit_at_the_rpc(ledger: LedgerHarness, currency: str) -> None:
+    """Of a thousand purchases by three members each one has the exact share, to less than one smallest unit."""
+    fate = random.Random(currency)
+    prices = [fate.randint(1, PRICES[currency]) for _ in range(999)]
+    postings = await happen(
+        ledger,
+        *(
+            cashback(f"e{number}", price, SHARE, member_id=f"m{number % 3}", asset=currency)
+            for number, price in enumerate(prices)
+        ),
+    )
+    for member in range(3):
+        exact = Fraction(sum(prices[member::3]) * SHARE, PARTS)
+        balance = await ledger.balance(f"m{member}", asset=currency)
+        assert 0 <= exact - balance.available < 1
+        assert balance.available == sum(posting.amount for posting in postings[member::3])
+    await assert_sound(ledger)
+
+
+@given(
+    prices=st.lists(st.integers(1, 10**12), min_size=1, max_size=30),
+    shares=st.lists(st.integers(1, 100_000), min_size=30, max_size=30),
+)
+def test_shares_of_any_size_are_exact(prices: list[int], shares: list[int]) -> None:
+    """Any purchases with any shares give their exact sum, to less than one smallest unit."""
+    state = make_state()
+    exact, total = Fraction(), 0
+    for number, price in enumerate(prices):
+        exact += Fraction(price * shares[number], PARTS)
+        posting = post(state, cashback(f"e{number}", price, shares[number])).posting
+        assert posting is not None
+        total += posting.amount
+        assert 0 <= exact - total < 1
+
+
+async def test_share_below_a_unit_is_carried(ledger: LedgerHarness) -> None:
+    """A purchase too small for a unit gives nothing yet, makes no lot, and counts in the next one of the same asset."""
+    small = [cashback(f"e{number}", 39, SHARE) for number in range(3)]
+    other = cashback("other", 39, SHARE, asset="credits")
+    postings = await happen(ledger, small[0], small[1], other, small[2])
+
+    # 39 at 1.25 % is 0.4875: the third one makes it 1.4625.
+    assert [posting.amount for posting in postings] == [0, 0, 0, 1]
+    assert [lot.amount for lot in await ledger.lots("m1")] == [1]
+    assert len(await ledger.statement("m1")) == 1
+    await assert_sound(ledger)
+
+
+async def test_cashback_repeated_is_carried_once(ledger: LedgerHarness) -> None:
+    """A purchase that is posted again, by many at once, neither gives nor carries again."""
+    for number in range(2):
+        results = await asyncio.gather(*(ledger.post(cashback(f"e{number}", 60, SHARE)) for _ in range(64)))
+        assert {result.posting.amount for [result] in results} == {number}
+        assert sum(not result.replayed for [result] in results) == 1
+    await assert_sound(ledger)
+
+
+async def test_cashback_with_other_content_names_it(ledger: LedgerHarness) -> None:
+    """A purchase of another price, or another share of it, is another content."""
+    await happen(ledger, cashback("e1", 60, SHARE))
+    [result] = await ledger.post(cashback("e1", 61, SHARE))
+
+    assert (result.refusal.reason, list(result.refusal.fields)) == ("REQUEST_ID_REUSED", ["cashback"])
+
+
+async def test_refused_cashback_carries_nothing(ledger: LedgerHarness) -> None:
+    """A purchase whose share is refused leaves what is carried as it was."""
+    await create_budget(ledger)
+    await happen(ledger, cashback("e1", 39, SHARE))
+    results = await ledger.post(
+        cashback("e2", 39, SHARE, expires=START - YEAR),
+        cashback("e3", 39, SHARE, budget_id="none"),
+        cashback("e4", 390, SHARE, budget_id="b"),
+        cashback("e5", 40, SHARE),
+    )
+
+    assert reasons(results) == ["LOT_LIFE_EMPTY", "BUDGET_NOT_FOUND", "BUDGET_EXHAUSTED", ""]
+    # 0.4875 and 0.5 are less than one.
+    assert results[-1].posting.amount == 0
+    await assert_sound(ledger)
+
+
+async def test_cashback_comes_out_of_its_budget(ledger: LedgerHarness) -> None:
+    """A budget gives the whole units of a share, and nothing for what is carried."""
+    await create_budget(ledger)
+    await happen(ledger, fund("f", "b", 3))
+    postings = await happen(ledger, *(cashback(f"e{number}", 120, SHARE, budget_id="b") for number in range(2)))
+    reason = await refused(ledger, cashback("e2", 120, SHARE, budget_id="b"))
+
+    assert [posting.amount for posting in postings] == [1, 2]
+    assert reason == ("BUDGET_EXHAUSTED", {"budgetId": "b", "left": "0", "requested": "1"})
+    await happen(ledger, cashback("e3", 39, SHARE, budget_id="b"))
+    assert (await get_budget(ledger)).given == 3
+    await assert_sound(ledger)
+
+
+async def test_pending_cashback_can_be_confirmed_and_cancelled(ledger: LedgerHarness) -> None:
+    """A share waits like any earn; what it carries is carried at once."""
+    postings = await happen(ledger, *(cashback(f"e{number}", 120, SHARE, pending=True) for number in range(2)))
+    assert [posting.amount for posting in postings] == [1, 2]
+    await happen(ledger, confirm("k0", "e0"), cancel("x1", "e1"))
+
+    assert (await ledger.balance("m1")).available == 1
+    await assert_sound(ledger)
+
+
+async def test_share_below_a_unit_has_nothing_to_take_back(ledger: LedgerHarness) -> None:
+    """A purchase that gave nothing is known: there is nothing of it to confirm, to cancel or to take back."""
+    await happen(ledger, cashback("e1", 39, SHARE), cashback("e2", 1, SHARE, pending=True))
+    results = await ledger.post(
+        claw_back("k1", "e1"), cancel("x1", "e1"), confirm("c2", "e2"), cashback("e3", 1, SHARE), claw_back("k3", "e3")
+    )
+
+    assert reasons(results) == ["EARN_TAKEN_BACK", "EARN_NOT_PENDING", "EARN_NOT_PENDING", "", "EARN_TAKEN_BACK"]
+    await assert_sound(ledger)
+
+
+async def test_cashback_fills_a_wallet_to_its_limit(ledger: LedgerHarness) -> None:
+    """A share that does not fit is refused to the unit."""
+    await happen(ledger, *(adjust(f"a{number}", change=10**12) for number in range(999)), earn("e", amount=10**12 - 9))
+    reason, _ = await refused(ledger, cashback("c1", 10 * 80, SHARE))
+    [posting] = await happen(ledger, cashback("c2", 9 * 80, SHARE))
+
+    assert (reason, posting.amount) == ("BALANCE_LIMIT", 9)
+    assert (await ledger.balance("m1")).available == BALANCE_MAX
+    await assert_sound(ledger)
