@@ -7,7 +7,7 @@ from plaudit.feed.v1 import feed_service_pb2
 from plaudit.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
 
 from services.kernel import rpc, times
-from services.program import ports
+from services.program import model, ports
 
 # What is called through one channel: the ledger itself, and its feed.
 CONTRACTS = (ledger_service_pb2.DESCRIPTOR, feed_service_pb2.DESCRIPTOR)
@@ -78,16 +78,35 @@ class RemoteLedger:
 
 
 def _earn(earn: ports.Earn) -> ledger_pb2.Operation:
+    policy = _policy(earn.terms)
     return ledger_pb2.Operation(
         request_id=earn.request_id,
         occur_time=times.to_proto(earn.occurred_at),
-        cause=ledger_pb2.Cause(event_id=earn.event_id, rule_id=earn.rule_id, rule_version=earn.rule_version),
+        cause=ledger_pb2.Cause(
+            event_id=earn.event_id,
+            rule_id=earn.rule_id,
+            rule_version=earn.rule_version,
+            campaign_id=earn.terms.campaign_id,
+        ),
         earn=ledger_pb2.Earn(
             member_id=earn.member_id,
             asset=earn.asset,
             amount=earn.amount,
-            expire_time=times.to_proto(earn.expires_at) if earn.expires_at else None,
+            expire_time=times.to_proto(earn.expires_at) if earn.expires_at and policy is None else None,
+            expiry=policy,
+            promotional=earn.terms.is_promotional,
+            budget_id=earn.terms.budget_id,
         ),
+    )
+
+
+def _policy(terms: model.Terms) -> ledger_pb2.ExpiryPolicy | None:
+    rolling = terms.rolling
+    if rolling is None:
+        return None
+    end = ledger_pb2.ExpiryEnd.Value(f"EXPIRY_END_{rolling.end.value if rolling.end else 'UNSPECIFIED'}")
+    return ledger_pb2.ExpiryPolicy(
+        time_zone=terms.time_zone, months=rolling.months, days=rolling.days, end=end, rolling=True
     )
 
 

@@ -153,14 +153,20 @@ def rule(message: program_pb2.Rule) -> model.Rule:
         recipient=message.recipient,
         once_per=message.once_per,
         caps=tuple(_cap(cap, index) for index, cap in enumerate(message.caps)),
-        expiry=model.Expiry(message.expiry.months, message.expiry.days) if _lives(message) else None,
+        expiry=_expiry(message.expiry) if message.HasField("expiry") else None,
         starts_at=times.from_proto(message.start_time) if message.HasField("start_time") else None,
         ends_at=times.from_proto(message.end_time) if message.HasField("end_time") else None,
+        is_promotional=message.promotional,
+        campaign_id=message.campaign_id,
+        budget_id=message.budget_id,
     )
 
 
-def _lives(message: program_pb2.Rule) -> bool:
-    return bool(message.expiry.months or message.expiry.days)
+def _expiry(message: program_pb2.Expiry) -> model.Expiry:
+    if not (message.months or message.days or message.end):
+        raise errors.field_invalid(errors.Violation("rule.expiry", "must have months, days or an end"))
+    end = _enum(Period, program_pb2.ExpiryEnd, "EXPIRY_END_", message.end)
+    return model.Expiry(message.months, message.days, end, message.rolling)
 
 
 def _cap(message: program_pb2.Cap, index: int) -> model.Cap:
@@ -193,6 +199,9 @@ def rule_to_proto(value: model.Rule) -> program_pb2.Rule:
         create_time=_time(value.created_at),
         update_time=_time(value.updated_at),
         etag=str(value.version),
+        promotional=value.is_promotional,
+        campaign_id=value.campaign_id,
+        budget_id=value.budget_id,
     )
 
 
@@ -203,8 +212,11 @@ def cap_to_proto(value: model.Cap) -> program_pb2.Cap:
 
 
 def expiry_to_proto(value: model.Expiry | None) -> program_pb2.Expiry | None:
-    """Tells how long value lives."""
-    return program_pb2.Expiry(months=value.months, days=value.days) if value else None
+    """Tells how long value lives; nothing where that is for ever."""
+    if value is None:
+        return None
+    end = program_pb2.ExpiryEnd.Value(f"EXPIRY_END_{value.end.value if value.end else 'UNSPECIFIED'}")
+    return program_pb2.Expiry(months=value.months, days=value.days, end=end, rolling=value.is_rolling)
 
 
 def earning_row(value: model.Rule) -> program_pb2.EarningTableRow:

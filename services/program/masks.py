@@ -11,6 +11,8 @@ from services.program import convert, model
 ALL = "*"
 # The id says which rule, the etag which version; neither is changed.
 FIXED = ("rule_id", "etag")
+# Fields that rules did not have when the first requests were made: who names none of them asks for the same as then.
+LATER = frozenset({"promotional", "campaign_id", "budget_id"})
 
 
 def _changeable() -> dict[str, FieldDescriptor]:
@@ -64,6 +66,8 @@ def content(given: program_pb2.Rule, names: list[str]) -> dict[str, object]:
     """Gives what was asked for, field by field, for the fingerprint."""
     values: dict[str, object] = {"ruleId": given.rule_id, "etag": given.etag, "updateMask": ",".join(names)}
     for name, field in CHANGEABLE.items():
+        if name in LATER and name not in names:
+            continue
         alone = program_pb2.Rule()
         _copy(name, given, alone)
         values[field.json_name] = alone.SerializeToString(deterministic=True).hex() if name in names else ""

@@ -130,10 +130,32 @@ class Cap:
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """How long value lives, by the calendar."""
+    """How long value lives, by the calendar: a span, then to the end of the period that it falls in, if there is one.
 
-    months: int
-    days: int
+    One that is rolling counts from the member's last activity instead of from the event.
+    """
+
+    months: int = 0
+    days: int = 0
+    end: Period | None = None
+    is_rolling: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the ledger is told of what a rule gives, beside the amount and the end.
+
+    A rolling expiry goes along with the zone of when it was decided, since the ledger goes on counting.
+    """
+
+    is_promotional: bool = False
+    campaign_id: str = ""
+    budget_id: str = ""
+    rolling: Expiry | None = None
+    time_zone: str = ""
+
+
+PLAIN = Terms()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +179,9 @@ class Rule:
     ends_at: datetime | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
+    is_promotional: bool = False
+    campaign_id: str = ""
+    budget_id: str = ""
 
     @property
     def is_stateful(self) -> bool:
@@ -182,7 +207,11 @@ class Denial:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What one rule did about one event: it paid (`denial` is None) or it did not."""
+    """What one rule did about one event: it paid (`denial` is None) or it did not.
+
+    `expires_at` is where a rolling end was when the event was recorded. All that the ledger is told is kept, so that it
+    is told the same again whatever has changed since.
+    """
 
     event_id: str
     place: int
@@ -194,10 +223,11 @@ class Decision:
     expires_at: datetime | None
     denial: Denial | None
     member_seen: dict[str, Any] | None
+    terms: Terms = PLAIN
 
     def denied(self, reason: str, message: str) -> "Decision":
         """Gives the same decision as one that did not pay."""
-        return replace(self, amount=0, expires_at=None, denial=Denial(reason, message))
+        return replace(self, amount=0, expires_at=None, terms=PLAIN, denial=Denial(reason, message))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from services.program import model
+
 # What one call to the ledger carries at most.
 EARNS_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Earn:
-    """Value for a member, and why."""
+    """Value for a member, and why. `expires_at` counts where the terms have no rolling expiry."""
 
     request_id: str
     member_id: str
@@ -22,6 +24,7 @@ class Earn:
     event_id: str
     rule_id: str
     rule_version: int
+    terms: model.Terms = model.PLAIN
 
 
 @dataclass(frozen=True, slots=True)

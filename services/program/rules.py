@@ -8,7 +8,7 @@ order of arrival.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import cel
@@ -58,6 +58,14 @@ class CompiledRule:
     recipient: cel.Program | None
     once_per: cel.Program | None
     sees_member: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reckoning:
+    """When it is decided, and in which zone periods and lives are counted."""
+
+    now: datetime
+    zone: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,21 +152,23 @@ def _closing(code: str, start: int) -> int:
     return len(code)
 
 
-def evaluate(compiled: Iterable[CompiledRule], event: Event, member: model.Member, zone: str) -> list[Candidate]:
+def evaluate(
+    compiled: Iterable[CompiledRule], event: Event, member: model.Member, reckoning: Reckoning
+) -> list[Candidate]:
     """Runs the rules of an event's type on it; gives those that matched, in their order."""
     seen = member.visible()
     context = cel.Context({"event": event.visible(), "member": seen})
     found = []
     for each in compiled:
         if each.rule.holds_at(event.occurred_at):
-            candidate = _evaluate_one(each, event, context, zone)
+            candidate = _evaluate_one(each, event, context, reckoning)
             if candidate is not None:
                 seen_then = seen if each.sees_member else None
                 found.append(replace(candidate, decision=replace(candidate.decision, member_seen=seen_then)))
     return found
 
 
-def _evaluate_one(compiled: CompiledRule, event: Event, context: cel.Context, zone: str) -> Candidate | None:
+def _evaluate_one(compiled: CompiledRule, event: Event, context: cel.Context, reckoning: Reckoning) -> Candidate | None:
     rule = compiled.rule
     decision = Decision(
         event_id=event.event_id,
@@ -188,16 +198,27 @@ def _evaluate_one(compiled: CompiledRule, event: Event, context: cel.Context, zo
     fault = _amount_fault(amount)
     if fault:
         return Candidate(decision.denied(*fault), rule, None, ())
-    return _priced(rule, replace(decision, amount=amount), event, key, zone)
+    expires_at = _expires_at(rule.expiry, event, reckoning) if rule.expiry else None
+    priced = replace(decision, amount=amount, expires_at=expires_at, terms=_terms(rule, reckoning))
+    return _keyed(rule, priced, event, key, reckoning.zone)
 
 
-def _priced(rule: Rule, decision: Decision, event: Event, key: Any, zone: str) -> Candidate:
-    if rule.expiry is not None:
-        try:
-            expires_at = calendar.add(event.occurred_at, months=rule.expiry.months, days=rule.expiry.days, zone=zone)
-        except OverflowError:
-            expires_at = None  # Later than the calendar reaches is never.
-        decision = replace(decision, expires_at=expires_at)
+def _expires_at(expiry: model.Expiry, event: Event, reckoning: Reckoning) -> datetime:
+    """Tells when value ends; where that rolls, as of now, as the ledger will: to be given value is an activity."""
+    start = max(event.occurred_at, reckoning.now) if expiry.is_rolling else event.occurred_at
+    return calendar.span_end(start, months=expiry.months, days=expiry.days, end=expiry.end, zone=reckoning.zone)
+
+
+def _terms(rule: Rule, reckoning: Reckoning) -> model.Terms:
+    rolling = rule.expiry if rule.expiry is not None and rule.expiry.is_rolling else None
+    if rolling is None and not (rule.is_promotional or rule.campaign_id or rule.budget_id):
+        return model.PLAIN
+    return model.Terms(
+        rule.is_promotional, rule.campaign_id, rule.budget_id, rolling, time_zone=reckoning.zone if rolling else ""
+    )
+
+
+def _keyed(rule: Rule, decision: Decision, event: Event, key: Any, zone: str) -> Candidate:
     claim = None
     if rule.once_per:
         text = str(key)

@@ -105,6 +105,20 @@ async def test_update_mask_clears_what_it_names(program: ProgramHarness) -> None
     assert required.violations[0].field == "rule.amount"
 
 
+async def test_request_that_says_nothing_new_is_what_it_was(program: ProgramHarness) -> None:
+    """A request of before rules could say more is the same request since, and gets its answer again."""
+    expiry = program_pb2.Expiry(months=12)
+    await program.rule("lesson", event_type="lesson.done", amount="10", expiry=expiry)
+    await update(program, "u1", rule_id="lesson", amount="20", expiry=program_pb2.Expiry(months=6))
+    rows = await program.context.pool.fetch("SELECT definition, fingerprint FROM rule_versions ORDER BY version")
+
+    assert [row["definition"]["expiry"] for row in rows] == [{"months": 12, "days": 0}, {"months": 6, "days": 0}]
+    assert [row["fingerprint"].hex() for row in rows] == [
+        "32768460f9d8e242427a",
+        "254bb34f53210f677a6535656565656565ea656565596565",
+    ]
+
+
 async def test_archived_rule_pays_no_more_and_stays(program: ProgramHarness) -> None:
     """A paused rule pays again once active; an archived one never changes again."""
     await program.rule("login", event_type="user.logged_in", amount="5")

@@ -120,7 +120,7 @@ class Events:
             if item.event_id not in stored and item.occurred_at <= limit:
                 fresh.setdefault(item.event_id, item)
         created = await self._create_members(connection, program_id, list(fresh.values()), now)
-        decided = await self._decide(connection, program_id, program_rules, list(fresh.values()), created)
+        decided = await self._decide(connection, program_id, program_rules, list(fresh.values()), created, now=now)
         recorded = {
             event.event_id: Recorded(event, now, decided[event.event_id], _is_paid(decided[event.event_id]))
             for event in fresh.values()
@@ -148,6 +148,8 @@ class Events:
         program_rules: ProgramRules,
         fresh: list[Event],
         created: list[model.Member],
+        *,
+        now: datetime,
     ) -> dict[str, tuple[Decision, ...]]:
         """Evaluates, locks the members whose claims or usage count, and settles in the order of arrival.
 
@@ -155,20 +157,19 @@ class Events:
         """
         concerned = [event for event in fresh if event.type in program_rules.by_type and event.depth < model.DEPTH_MAX]
         seen = await members.read_members(connection, program_id, sorted({event.member_id for event in concerned}))
-        zone = program_rules.program.time_zone
+        reckoning = rules.Reckoning(now, program_rules.program.time_zone)
         candidates = {
             event.event_id: rules.evaluate(
                 program_rules.by_type[event.type],
                 event,
                 seen.get(event.member_id) or model.Member(event.member_id, org_id=event.org_id),
-                zone,
+                reckoning,
             )
             for event in concerned
         }
         payable = [each for some in candidates.values() for each in some if each.decision.denial is None]
         others = {each.decision.recipient_id for each in payable} - {event.member_id for event in fresh}
         if others:
-            now = await self._context.time.now(connection)
             newcomers = [(member_id, "") for member_id in sorted(others)]
             created += await members.create_members(connection, program_id, newcomers, now)
         state = await self._load_state(connection, program_id, [each for each in payable if each.rule.is_stateful])
@@ -270,6 +271,7 @@ def _earn(event: Event, decision: Decision) -> ports.Earn:
         event_id=decision.event_id,
         rule_id=decision.rule_id,
         rule_version=decision.rule_version,
+        terms=decision.terms,
     )
 
 

@@ -134,7 +134,7 @@ WHERE event.program_id = $1 AND event.event_id = ANY($2::text[]);
 -- find_decisions --
 -- Reads what rules decided on some events, in order.
 SELECT
-    event_id, place, rule_id, rule_version, recipient_id, asset, amount, expires_at, denial, member_seen
+    event_id, place, rule_id, rule_version, recipient_id, asset, amount, expires_at, denial, member_seen, terms
 FROM decisions
 WHERE program_id = $1 AND event_id = ANY($2::text[])
 ORDER BY event_id, place;
@@ -153,12 +153,13 @@ FROM unnest(
 -- insert_decisions --
 -- Writes what rules decided.
 INSERT INTO decisions (
-    program_id, event_id, place, rule_id, rule_version, recipient_id, asset, amount, expires_at, denial, member_seen
+    program_id, event_id, place, rule_id, rule_version, recipient_id, asset, amount, expires_at, denial, member_seen,
+    terms
 )
 SELECT $1, decision.*
 FROM unnest(
     $2::text[], $3::smallint[], $4::text[], $5::integer[], $6::text[], $7::text[], $8::bigint[], $9::timestamptz[],
-    $10::jsonb[], $11::jsonb[]
+    $10::jsonb[], $11::jsonb[], $12::jsonb[]
 ) AS decision;
 
 -- deny_decision --

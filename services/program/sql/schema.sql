@@ -98,6 +98,9 @@ CREATE TABLE decisions (
     denial jsonb,
     -- What the rule could see of the member; null where it looked at nothing of it.
     member_seen jsonb,
+    -- What the ledger is told beside the amount and the end: promotional, campaign, budget, and a rolling expiry with
+    -- the zone of when it was decided; null where it is nothing of that.
+    terms jsonb,
     CONSTRAINT decisions_key PRIMARY KEY (program_id, event_id, place),
     CONSTRAINT decisions_paid_or_denied CHECK ((amount > 0) = (denial IS NULL)),
     CONSTRAINT decisions_amount_not_negative CHECK (amount >= 0)

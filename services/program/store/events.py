@@ -8,7 +8,7 @@ from typing import Any
 
 from services.kernel import db
 from services.program import model
-from services.program.store import QUERIES
+from services.program.store import QUERIES, rules
 
 
 async def find_events(
@@ -47,7 +47,23 @@ async def find_decisions(
 
 
 def _decision(row: Any) -> model.Decision:
-    return model.Decision(**{**dict(row), "denial": model.Denial(**row["denial"]) if row["denial"] else None})
+    denial, terms = row["denial"], row["terms"]
+    return model.Decision(
+        **{
+            **dict(row),
+            "denial": model.Denial(**denial) if denial else None,
+            "terms": _read_terms(terms) if terms else model.PLAIN,
+        }
+    )
+
+
+def _read_terms(values: dict[str, Any]) -> model.Terms:
+    rolling = values["rolling"]
+    return model.Terms(**{**values, "rolling": rules.read_expiry(rolling) if rolling else None})
+
+
+def _write_terms(terms: model.Terms) -> dict[str, Any]:
+    return {**asdict(terms), "rolling": rules.write_expiry(terms.rolling) if terms.rolling else None}
 
 
 async def insert_events(
@@ -90,6 +106,7 @@ async def insert_decisions(connection: db.Connection, program_id: str, decisions
         [each.expires_at for each in decisions],
         [asdict(each.denial) if each.denial else None for each in decisions],
         [each.member_seen for each in decisions],
+        [None if each.terms == model.PLAIN else _write_terms(each.terms) for each in decisions],
     )
 
 

@@ -13,14 +13,38 @@ from services.program.rules import Claim, Usage, UsageKey
 from services.program.store import QUERIES
 
 OUTSIDE_DEFINITION = ("rule_id", "version", "created_at", "updated_at")
+# What rules did not have from the beginning is kept only where it says something: the definition, and with it the
+# fingerprint of the request, of a rule that says none of it stays what it was.
+LATER = ("is_promotional", "campaign_id", "budget_id")
 
 
 def to_definition(rule: model.Rule) -> dict[str, Any]:
     """Gives what a version keeps of a rule, as JSON."""
-    values = {name: value for name, value in asdict(rule).items() if name not in OUTSIDE_DEFINITION}
+    values = {
+        name: value
+        for name, value in asdict(rule).items()
+        if name not in OUTSIDE_DEFINITION and (value or name not in LATER)
+    }
+    values["expiry"] = write_expiry(rule.expiry) if rule.expiry else None
     for name in ("starts_at", "ends_at"):
         values[name] = values[name].isoformat() if values[name] else None
     return values
+
+
+def write_expiry(expiry: model.Expiry) -> dict[str, Any]:
+    """Gives what is kept of how long value lives, as JSON."""
+    values: dict[str, Any] = {"months": expiry.months, "days": expiry.days}
+    if expiry.end:
+        values["end"] = expiry.end.value
+    if expiry.is_rolling:
+        values["is_rolling"] = True
+    return values
+
+
+def read_expiry(values: Mapping[str, Any]) -> model.Expiry:
+    """Reads what `write_expiry` gave."""
+    end = values.get("end")
+    return model.Expiry(values["months"], values["days"], Period(end) if end else None, values.get("is_rolling", False))
 
 
 def _rule(row: Any) -> model.Rule:
@@ -35,7 +59,7 @@ def _rule(row: Any) -> model.Rule:
             "caps": tuple(
                 model.Cap(Period(cap["period"]), cap["max_amount"], cap["max_count"]) for cap in values["caps"]
             ),
-            "expiry": model.Expiry(**expiry) if expiry else None,
+            "expiry": read_expiry(expiry) if expiry else None,
             "starts_at": _instant(values["starts_at"]),
             "ends_at": _instant(values["ends_at"]),
             "created_at": row["created_at"],
