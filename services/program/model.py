@@ -224,6 +224,8 @@ class Decision:
     denial: Denial | None
     member_seen: dict[str, Any] | None
     terms: Terms = PLAIN
+    # The periods and their first days whose caps the amount counts in.
+    counted: tuple[tuple[str, date], ...] = ()
 
     def denied(self, reason: str, message: str) -> "Decision":
         """Gives the same decision as one that did not pay."""

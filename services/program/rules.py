@@ -272,11 +272,30 @@ def settle(candidate: Candidate, state: State) -> Decision:
             period = cap.period.value.lower()
             return decision.denied("CAP_REACHED", f"The member has all that the rule gives in a {period}.")
         amount = min(amount, left)
-    for key in dict.fromkeys(key for _, key in candidate.usage):
+    decision = replace(
+        decision, amount=amount, counted=tuple(dict.fromkeys((key[2], key[3]) for _, key in candidate.usage))
+    )
+    for key in counted_keys(decision):
         state.usage[key].amount += amount
         state.usage[key].count += 1
         state.touched.add(key)
     if candidate.claim is not None:
         state.claims.add(candidate.claim)
         state.new_claims[candidate.claim] = decision.event_id
-    return replace(decision, amount=amount)
+    return decision
+
+
+def counted_keys(decision: Decision) -> list[UsageKey]:
+    """Lists the usages that a decision counts in."""
+    return [(decision.rule_id, decision.recipient_id, period, start) for period, start in decision.counted]
+
+
+def returned_usage(refused: Iterable[Decision]) -> dict[UsageKey, Usage]:
+    """Adds up what decisions that came to nothing counted in each usage."""
+    returned: dict[UsageKey, Usage] = {}
+    for decision in refused:
+        for key in counted_keys(decision):
+            usage = returned.setdefault(key, Usage())
+            usage.amount += decision.amount
+            usage.count += 1
+    return returned

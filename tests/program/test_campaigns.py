@@ -7,12 +7,15 @@ import pytest
 from plaudit.ledger.v1 import ledger_pb2
 from plaudit.program.v1 import program_pb2, program_service_pb2
 
+from services.kernel import clock, due, ids
 from services.program import checks
+from services.program.operations.events import POST_EFFECTS
 from tests.conftest import START
 from tests.support.budgets import create_budget, get_budget
+from tests.support.databases import Databases
 from tests.support.harness import LedgerHarness
 from tests.support.ledger import spend
-from tests.support.program import ProgramHarness, event
+from tests.support.program import ProgramHarness, event, run_program
 
 KIND = "order.placed"
 
@@ -141,3 +144,61 @@ async def test_refused_effect_tells_why(
     assert first.denials[0].message == again.denials[0].message == explained.decisions[1].denial.message
     assert (await get_budget(ledger, "spring-budget")).given == 0
     assert (await ledger.balance("m1")).available == 3
+
+
+async def test_refused_effect_counts_in_no_cap(program: ProgramHarness, ledger: LedgerHarness) -> None:
+    """What the ledger refused leaves its room under every cap of the rule."""
+    caps = [
+        program_pb2.Cap(period=program_pb2.CAP_PERIOD_DAY, max_count=2),
+        program_pb2.Cap(period=program_pb2.CAP_PERIOD_LIFETIME, max_amount=20),
+    ]
+    await budget(ledger, 10)
+    await campaign(program, caps=caps)
+    results = [await order(program, f"e{n}") for n in (1, 2, 3)]
+    await fund(ledger, 100, "more")
+    results += [await order(program, f"e{n}") for n in (4, 5)]
+
+    assert told(results) == [[10], ["BUDGET_EXHAUSTED"], ["BUDGET_EXHAUSTED"], [10], ["CAP_REACHED"]]
+    await assert_sound(program)
+
+
+async def test_room_under_a_cap_is_exact_while_refusals_return_it(
+    program: ProgramHarness, ledger: LedgerHarness
+) -> None:
+    """64 callers whose events are decided and refused at once leave all the room under a cap but what was paid."""
+    cap = program_pb2.Cap(period=program_pb2.CAP_PERIOD_MONTH, max_count=300)
+    await budget(ledger, 50)
+    await campaign(program, caps=[cap])
+
+    async def orders(caller: int) -> list[program_pb2.EventResult]:
+        return [await order(program, f"a{caller}-{n}") for n in range(4)]
+
+    before = [result for results in await asyncio.gather(*map(orders, range(64))) for result in results]
+    await fund(ledger, 10_000, "more")
+    after = await program.record(*(event(f"b{n}", KIND, at=START) for n in range(400)))
+
+    assert [sum(each == [10] for each in told(results)) for results in (before, after)] == [5, 295]
+    await assert_sound(program)
+
+
+async def test_refusal_found_by_many_is_denied_once(
+    databases: Databases, program_database: str, ledger: LedgerHarness, time: clock.ManualClock
+) -> None:
+    """What was pending while the ledger was away is denied once it refuses, and returned once to its cap."""
+    dsn = databases.dsn(program_database, "program")
+    async with run_program(dsn, time, "127.0.0.1:1") as alone:
+        await alone.create()
+        await campaign(alone, caps=[program_pb2.Cap(period=program_pb2.CAP_PERIOD_DAY, max_count=2)])
+        pending = [await order(alone, f"e{n}") for n in (1, 2)]
+
+    await budget(ledger, 10)
+    async with run_program(dsn, time, ledger.address) as back:
+        posting = due.DueItem("demo", POST_EFFECTS, ids.new_id(), {"event_ids": ["e1", "e2"]}, START)
+        await asyncio.gather(*(back.events.post_due(posting) for _ in range(16)))
+        posted = [await order(back, f"e{n}") for n in (1, 2)]
+        await fund(ledger, 100, "more")
+        later = [await order(back, f"e{n}") for n in (3, 4)]
+
+    assert told(pending) == [[10], [10]]
+    assert sorted(told(posted), key=str) == [["BUDGET_EXHAUSTED"], [10]]
+    assert told(later) == [[10], ["CAP_REACHED"]]

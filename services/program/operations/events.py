@@ -244,15 +244,27 @@ class Events:
                 if refusal is not None:
                     key = (decision.event_id, decision.place)
                     denied[key] = model.Denial(refusal.reason, refusal.message)
-        by_key = {(decision.event_id, decision.place): decision for _, decision in paid}
+        refused = [
+            (decision, denied[key]) for _, decision in paid if (key := (decision.event_id, decision.place)) in denied
+        ]
 
         async def work(connection: db.Connection) -> None:
-            for key, denial in denied.items():
-                await events.deny_decision(connection, program_id, by_key[key].denied(denial.reason, denial.message))
+            if refused:
+                await _deny(connection, program_id, refused)
             await due.complete(connection, program_id, POST_EFFECTS, posting_id)
 
         await db.transaction(self._context.pool, work)
         return denied
+
+
+async def _deny(connection: db.Connection, program_id: str, refused: Sequence[tuple[Decision, model.Denial]]) -> None:
+    """Records what the ledger refused and takes it out of the caps that it counted in, once for all who find out."""
+    # As those do who decide, so that nobody looks at the room under a cap while it changes.
+    await members.lock_members(connection, program_id, sorted({decision.recipient_id for decision, _ in refused}))
+    denied_now = await events.deny_decisions(connection, program_id, refused)
+    returned = rules.returned_usage(denied_now)
+    if returned:
+        await rules_store.return_usage(connection, program_id, returned)
 
 
 def _is_paid(decisions: tuple[Decision, ...]) -> bool:

@@ -134,7 +134,8 @@ WHERE event.program_id = $1 AND event.event_id = ANY($2::text[]);
 -- find_decisions --
 -- Reads what rules decided on some events, in order.
 SELECT
-    event_id, place, rule_id, rule_version, recipient_id, asset, amount, expires_at, denial, member_seen, terms
+    event_id, place, rule_id, rule_version, recipient_id, asset, amount, expires_at, denial, member_seen, terms,
+    counted
 FROM decisions
 WHERE program_id = $1 AND event_id = ANY($2::text[])
 ORDER BY event_id, place;
@@ -154,17 +155,24 @@ FROM unnest(
 -- Writes what rules decided.
 INSERT INTO decisions (
     program_id, event_id, place, rule_id, rule_version, recipient_id, asset, amount, expires_at, denial, member_seen,
-    terms
+    terms, counted
 )
 SELECT $1, decision.*
 FROM unnest(
     $2::text[], $3::smallint[], $4::text[], $5::integer[], $6::text[], $7::text[], $8::bigint[], $9::timestamptz[],
-    $10::jsonb[], $11::jsonb[], $12::jsonb[]
+    $10::jsonb[], $11::jsonb[], $12::jsonb[], $13::jsonb[]
 ) AS decision;
 
--- deny_decision --
--- Records that the ledger refused what a rule had decided.
-UPDATE decisions SET amount = 0, denial = $4 WHERE program_id = $1 AND event_id = $2 AND place = $3;
+-- deny_decisions --
+-- Records that the ledger refused what rules had decided, unless that is recorded.
+UPDATE decisions AS decision
+SET amount = 0, denial = refused.denial
+FROM unnest($2::text[], $3::smallint[], $4::jsonb[]) AS refused (event_id, place, denial)
+WHERE decision.program_id = $1
+    AND decision.event_id = refused.event_id
+    AND decision.place = refused.place
+    AND decision.denial IS NULL
+RETURNING decision.event_id, decision.place;
 
 -- find_claims --
 -- Tells which claims were paid before.
@@ -194,6 +202,18 @@ SELECT $1, usage.*
 FROM unnest($2::text[], $3::text[], $4::text[], $5::date[], $6::bigint[], $7::bigint[]) AS usage
 ON CONFLICT (program_id, rule_id, member_id, period, period_start) DO UPDATE
 SET amount = excluded.amount, count = excluded.count;
+
+-- return_usage --
+-- Takes out of some caps what was not paid after all.
+UPDATE rule_usage AS usage
+SET amount = usage.amount - returned.amount, count = usage.count - returned.count
+FROM unnest($2::text[], $3::text[], $4::text[], $5::date[], $6::bigint[], $7::bigint[])
+    AS returned (rule_id, member_id, period, period_start, amount, count)
+WHERE usage.program_id = $1
+    AND usage.rule_id = returned.rule_id
+    AND usage.member_id = returned.member_id
+    AND usage.period = returned.period
+    AND usage.period_start = returned.period_start;
 
 -- insert_reward --
 -- Makes a reward, unless there is one of that id or of that request.

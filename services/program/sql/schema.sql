@@ -101,6 +101,8 @@ CREATE TABLE decisions (
     -- What the ledger is told beside the amount and the end: promotional, campaign, budget, and a rolling expiry with
     -- the zone of when it was decided; null where it is nothing of that.
     terms jsonb,
+    -- The caps that the amount counts in: periods and their first days in the zone of the decision; null for none.
+    counted jsonb,
     CONSTRAINT decisions_key PRIMARY KEY (program_id, event_id, place),
     CONSTRAINT decisions_paid_or_denied CHECK ((amount > 0) = (denial IS NULL)),
     CONSTRAINT decisions_amount_not_negative CHECK (amount >= 0)

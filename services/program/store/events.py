@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from services.kernel import db
@@ -47,12 +47,13 @@ async def find_decisions(
 
 
 def _decision(row: Any) -> model.Decision:
-    denial, terms = row["denial"], row["terms"]
+    denial, terms, counted = row["denial"], row["terms"], row["counted"] or {}
     return model.Decision(
         **{
             **dict(row),
             "denial": model.Denial(**denial) if denial else None,
             "terms": _read_terms(terms) if terms else model.PLAIN,
+            "counted": tuple((period, date.fromisoformat(start)) for period, start in counted.items()),
         }
     )
 
@@ -107,12 +108,20 @@ async def insert_decisions(connection: db.Connection, program_id: str, decisions
         [asdict(each.denial) if each.denial else None for each in decisions],
         [each.member_seen for each in decisions],
         [None if each.terms == model.PLAIN else _write_terms(each.terms) for each in decisions],
+        [{period: start.isoformat() for period, start in each.counted} or None for each in decisions],
     )
 
 
-async def deny_decision(connection: db.Connection, program_id: str, decision: model.Decision) -> None:
-    """Records that the ledger refused what a rule had decided."""
-    assert decision.denial is not None, "A denied decision says why."
-    await connection.execute(
-        QUERIES["deny_decision"], program_id, decision.event_id, decision.place, asdict(decision.denial)
+async def deny_decisions(
+    connection: db.Connection, program_id: str, refused: Sequence[tuple[model.Decision, model.Denial]]
+) -> list[model.Decision]:
+    """Records what the ledger refused of what rules had decided; gives back what was not denied before."""
+    rows = await connection.fetch(
+        QUERIES["deny_decisions"],
+        program_id,
+        [decision.event_id for decision, _ in refused],
+        [decision.place for decision, _ in refused],
+        [asdict(denial) for _, denial in refused],
     )
+    fresh = {(row["event_id"], row["place"]) for row in rows}
+    return [decision for decision, _ in refused if (decision.event_id, decision.place) in fresh]

@@ -183,9 +183,19 @@ async def find_usage(connection: db.Connection, program_id: str, keys: Sequence[
 
 async def put_usage(connection: db.Connection, program_id: str, usage: Iterable[tuple[UsageKey, Usage]]) -> None:
     """Writes how much of some caps is used now."""
-    pairs = list(usage)
+    await _write_usage(connection, "put_usage", program_id, list(usage))
+
+
+async def return_usage(connection: db.Connection, program_id: str, returned: Mapping[UsageKey, Usage]) -> None:
+    """Takes out of some caps what was not paid after all."""
+    await _write_usage(connection, "return_usage", program_id, sorted(returned.items(), key=lambda pair: pair[0]))
+
+
+async def _write_usage(
+    connection: db.Connection, query: str, program_id: str, pairs: Sequence[tuple[UsageKey, Usage]]
+) -> None:
     await connection.execute(
-        QUERIES["put_usage"],
+        QUERIES[query],
         program_id,
         [key[0] for key, _ in pairs],
         [key[1] for key, _ in pairs],
