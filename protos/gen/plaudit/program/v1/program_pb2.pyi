@@ -381,7 +381,8 @@ class Denial(_message.Message):
     reason: _builtins.str
     """Names the reason as a constant: `CAP_REACHED`, `ALREADY_PAID`, `INPUT_MISSING`, `AMOUNT_ZERO`, `AMOUNT_INVALID`,
     `RECIPIENT_INVALID`, or a reason of the ledger: `BUDGET_EXHAUSTED`, `BUDGET_CLOSED` and `BUDGET_NOT_FOUND` of the
-    rule's budget, `BALANCE_LIMIT` of the member's wallet. What the ledger refused counts towards no cap.
+    rule's budget, `BALANCE_LIMIT` of the member's wallet. What the ledger refused counts towards no cap, and a later
+    event is paid for the same value of `once_per`.
     """
     message: _builtins.str
     """Explains it to a person, in English."""
