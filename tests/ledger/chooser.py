@@ -44,18 +44,26 @@ MAKERS = {
 }
 KINDS = {**GIVING, **TAKING, "fund": 4, "close": 1}
 STEPS = {"post": 20, "turn": 20, "look": 11, "read": 1, "sweep": 4, "again": 2, "rate": 1}
-CALLS = (1, 2, 4, 8, 16, 40, 40)
+SIZES = (1, 2, 4, 8, 16, 40, 40)
 
 Choice = TypeVar("Choice")
 
 
 @dataclass(frozen=True)
-class Step:
-    """One thing to do: post in one call, turn the clock, look at balances, read statements, sweep, or set a rate."""
+class Call:
+    """Operations of one call, linked or not; or none, but what is over in one wallet is booked."""
 
-    what: str
     asks: tuple[Ask, ...] = ()
     linked: bool = False
+    booked: Owner | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do: post calls in a batch, turn the clock, look at balances, read statements, sweep, set a rate."""
+
+    what: str
+    calls: tuple[Call, ...] = ()
     turn: timedelta = timedelta()
     instant: datetime | None = None
     member: str = ""
@@ -72,7 +80,7 @@ class Chooser:
     asked: list[Ask] = field(default_factory=list)
     current: list[Ask] = field(default_factory=list)
     available: dict[Owner, int] = field(default_factory=dict)
-    calls: list[Step] = field(default_factory=list)
+    posted: list[Step] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Draws what kind of world it is: when it begins, how fast it goes, and how rich it is."""
@@ -107,12 +115,11 @@ class Chooser:
         if len(self.asked) >= self.operations:
             return None
         what = self.weigh(STEPS)
-        if what == "post" or (what == "again" and not self.calls):
-            call = self.call()
-            self.calls.append(call)
-            return call
+        if what == "post" or (what == "again" and not self.posted):
+            self.posted.append(self.post())
+            return self.posted[-1]
         if what == "again":
-            return self.pick(self.calls[-5:])
+            return self.pick(self.posted[-5:])
         if what == "turn":
             return Step("turn", turn=self.turn())
         if what == "look":
@@ -143,19 +150,25 @@ class Chooser:
         source, target = self.random.sample(ASSETS, 2)
         return source, target, *self.pick(((1, 3), (7, 2), (10**9, 1), (1, 999_999_937), (2, 2), (355, 113)))
 
-    def call(self) -> Step:
-        """Picks the operations of one call."""
-        if self.is_rich and not self.asked:
-            return self.riches()
-        linked = self.chance(6)
-        size = min(self.pick(CALLS[:4] if linked else CALLS), self.operations - len(self.asked))
+    def post(self) -> Step:
+        """Picks the calls of one batch: mostly one, and now and then several that came together."""
         self.current = []
         self.available = {owner: wallet.available(self.now) for owner, wallet in self.oracle.book.wallets.items()}
-        for _ in range(max(1, size)):
-            self.current.append(self.ask_again())
-        return Step("post", asks=tuple(self.current), linked=linked)
+        if self.is_rich and not self.asked:
+            return Step("post", (self.riches(),))
+        if not self.chance(4):
+            return Step("post", (self.call(self.pick(SIZES), linked=self.chance(8)),))
+        calls = [self.call(self.pick(SIZES[:4]), linked=self.chance(2)) for _ in range(self.number(2, 4))]
+        if self.chance(3):
+            calls.insert(self.number(0, len(calls)), Call(booked=self.owner(rich=True)))
+        return Step("post", tuple(calls))
 
-    def riches(self) -> Step:
+    def call(self, size: int, *, linked: bool) -> Call:
+        """Picks the operations of one call; few where they are linked, since one that is refused refuses all."""
+        asks = [self.ask_again() for _ in range(min(size, SIZES[3]) if linked else size)]
+        return Call(tuple(asks), linked)
+
+    def riches(self) -> Call:
         """Gives a member nearly as much of an asset as anybody can have."""
         member = self.pick(MEMBERS)
         gift = Ask("gift", "adjust", member=member, asset="points", amount=RICHES + 50, reason="first", actor="staff-1")
@@ -163,7 +176,7 @@ class Chooser:
             "change", "exchange", member=member, asset="points", to_asset="gems", amount=RICHES - self.number(1, 9)
         )
         self.asked += [gift, change]
-        return Step("post", asks=(gift, change))
+        return Call((gift, change))
 
     def ask_again(self) -> Ask:
         """Picks an operation, now and then one that was asked before, or another one under its id."""
@@ -171,6 +184,7 @@ class Chooser:
         if self.asked and self.chance(40):
             ask = self.other(self.pick(self.asked[-40:]), ask)
         self.asked.append(ask)
+        self.current.append(ask)
         return ask
 
     def other(self, first: Ask, ask: Ask) -> Ask:

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from tests.conftest import START
-from tests.ledger.chooser import Step
+from tests.ledger.chooser import Call, Step
 from tests.support.oracle_asks import Ask, Policy
 
 HOUR = timedelta(hours=1)
@@ -21,7 +21,7 @@ def ask(request_id: str, kind: str, **what: Any) -> Ask:
 
 def call(*asks: Ask) -> Step:
     """Posts in one call."""
-    return Step("post", asks=asks)
+    return Step("post", (Call(asks),))
 
 
 def turn(time: timedelta) -> Step:

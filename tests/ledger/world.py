@@ -1,7 +1,7 @@
 """The ledger and its oracle side by side: what is asked of one is asked of the other, and compared."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -10,13 +10,14 @@ from plaudit.feed.v1 import feed_service_pb2
 from plaudit.ledger.v1 import events_pb2, ledger_pb2, ledger_service_pb2
 
 from services.kernel import clock, times
+from services.ledger import batch, convert, model
 from services.ledger import events as ledger_events
 from services.ledger.operations import booking
-from tests.ledger.chooser import ASSETS, BUDGETS, MEMBERS, Step
+from tests.ledger.chooser import ASSETS, BUDGETS, MEMBERS, Call, Step
 from tests.ledger.words import to_answer, to_proto, to_standing
 from tests.support.harness import LEDGER_SCOPES, LedgerHarness, credential
 from tests.support.oracle import Oracle
-from tests.support.oracle_asks import Ask, Owner, Part, names_rightly
+from tests.support.oracle_asks import Answer, Owner, Part, names_rightly
 from tests.support.oracle_operations import Budget
 from tests.support.oracle_wallet import Lot, Standing
 
@@ -67,7 +68,7 @@ class World:
         """Takes one step."""
         match step.what:
             case "post":
-                await self.post(step.asks, linked=step.linked)
+                await self.post(step.calls)
             case "turn":
                 self.time.value += step.turn
             case "look":
@@ -88,13 +89,11 @@ class World:
             *(self.program, source, target, self.rate_count, numerator, denominator, self.time.value),
         )
 
-    async def post(self, asks: Sequence[Ask], *, linked: bool) -> None:
-        """Posts in one call, and compares each result."""
-        request = ledger_service_pb2.PostOperationsRequest(operations=[to_proto(ask) for ask in asks], linked=linked)
-        response = await self.ledger.stub.PostOperations(request, metadata=self.metadata)
-        now = self.time.value
-        judged = iter(self.oracle.link(asks, now)) if linked else (self.oracle.post(ask, now) for ask in asks)
-        for ask, result, expected in zip(asks, response.results, judged, strict=True):
+    async def post(self, calls: Sequence[Call]) -> None:
+        """Posts calls in one batch, and compares each result."""
+        results = await (self._post(calls[0]) if len(calls) == 1 else self._submit(calls))
+        asks = [ask for call in calls for ask in call.asks]
+        for ask, result, expected in zip(asks, results, self._judged(calls), strict=True):
             assert result.request_id == ask.request_id
             answer = to_answer(result)
             answer = replace(answer, parts=self._named(answer.parts, expected.parts))
@@ -103,6 +102,39 @@ class World:
                 assert names_rightly(answer.fields, first, ask), f"{answer.fields} differ between {first} and {ask}"
             else:
                 assert answer == expected, f"{ask}\n  is answered {answer}\n  and not      {expected}"
+
+    def _judged(self, calls: Sequence[Call]) -> Iterator[Answer]:
+        """Lets the oracle answer, one operation after the other."""
+        now = self.time.value
+        for call in calls:
+            yield from (
+                self.oracle.link(call.asks, now) if call.linked else (self.oracle.post(ask, now) for ask in call.asks)
+            )
+
+    async def _post(self, call: Call) -> Sequence[ledger_pb2.OperationResult]:
+        """Posts a call as callers do."""
+        operations = [to_proto(ask) for ask in call.asks]
+        request = ledger_service_pb2.PostOperationsRequest(operations=operations, linked=call.linked)
+        return (await self.ledger.stub.PostOperations(request, metadata=self.metadata)).results
+
+    async def _submit(self, calls: Sequence[Call]) -> Sequence[ledger_pb2.OperationResult]:
+        """Posts calls as they come together in a batch; which ones do so on their own is not in our hands."""
+        items: list[model.Item] = []
+        for call in calls:
+            operations = [convert.operation(to_proto(ask)) for ask in call.asks]
+            if call.booked is not None:
+                items.append(model.Booking(call.booked))
+            elif call.linked:
+                items.append(model.Linked(tuple(operations)))
+            else:
+                items += operations
+        submitted = await self.ledger.ledger.writes.submit(self.program, items)
+        results = []
+        for item, outcomes in zip(items, submitted, strict=True):
+            assert isinstance(outcomes, list), outcomes
+            for operation, outcome in zip(batch.operations_of(item), outcomes, strict=False):
+                results.append(convert.result(operation.request_id, outcome))
+        return results
 
     def _named(self, told: tuple[Part, ...], expected: tuple[Part, ...]) -> tuple[Part, ...]:
         """Names lots as the oracle does: by what was learned, or else by trust, which the next reading puts right."""
