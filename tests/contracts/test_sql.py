@@ -39,7 +39,7 @@ GLOBAL_TABLES = {
 # What the runtime role may only add to.
 APPEND_ONLY = {
     "ledger": ("journal", "allocations", "redemption_estimates", "seal_blocks", "seal_heads"),
-    "program": ("rule_versions", "events", "rule_claims", "feed_events"),
+    "program": ("rule_versions", "events", "feed_events"),
 }
 
 AMOUNTS = r"^(amount|balance|remaining|expired|held|held_amount|cost|count|sequence|position|fence|.*_amount)$"

@@ -181,6 +181,23 @@ async def test_room_under_a_cap_is_exact_while_refusals_return_it(
     await assert_sound(program)
 
 
+async def test_refused_effect_is_not_paid_once(program: ProgramHarness, ledger: LedgerHarness) -> None:
+    """A value of `once_per` is used up by a payment and not by a refusal: one later event is paid for it."""
+    await budget(ledger, 10)
+    await program.rule("plain", event_type=KIND, amount="1", once_per="event.properties.season")
+    await campaign(program, once_per="event.properties.season")
+    sent = [event(f"e{n}", KIND, at=START, season="spring" if n else "winter") for n in range(20)]
+    results = await program.record(*sent[:2])
+    await fund(ledger, 1000, "more")
+    results += [result for [result] in await asyncio.gather(*(program.record(each) for each in sent[2:]))]
+    results += await program.record(event("e20", KIND, at=START, season="winter"))
+
+    assert told(results[:2]) == [[1, 10], [1, "BUDGET_EXHAUSTED"]]
+    assert sorted(told(results[2:]), key=str) == [["ALREADY_PAID"] * 2] * 18 + [[10, "ALREADY_PAID"]]
+    assert (await ledger.balance("m1")).available == 22
+    await assert_sound(program)
+
+
 async def test_refusal_found_by_many_is_denied_once(
     databases: Databases, program_database: str, ledger: LedgerHarness, time: clock.ManualClock
 ) -> None:

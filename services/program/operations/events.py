@@ -258,10 +258,12 @@ class Events:
 
 
 async def _deny(connection: db.Connection, program_id: str, refused: Sequence[tuple[Decision, model.Denial]]) -> None:
-    """Records what the ledger refused and takes it out of the caps that it counted in, once for all who find out."""
+    """Records what the ledger refused; it counts in no cap and claims nothing any more. Once for all who find out."""
     # As those do who decide, so that nobody looks at the room under a cap while it changes.
     await members.lock_members(connection, program_id, sorted({decision.recipient_id for decision, _ in refused}))
     denied_now = await events.deny_decisions(connection, program_id, refused)
+    if denied_now:
+        await rules_store.return_claims(connection, program_id, denied_now)
     returned = rules.returned_usage(denied_now)
     if returned:
         await rules_store.return_usage(connection, program_id, returned)

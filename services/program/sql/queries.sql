@@ -186,6 +186,15 @@ WHERE program_id = $1
 INSERT INTO rule_claims (program_id, rule_id, member_id, claim, event_id)
 SELECT $1, claim.* FROM unnest($2::text[], $3::text[], $4::text[], $5::text[]) AS claim;
 
+-- return_claims --
+-- Takes back the claims of some members for some rules that events made in vain.
+DELETE FROM rule_claims AS claim
+USING unnest($2::text[], $3::text[], $4::text[]) AS refused (rule_id, member_id, event_id)
+WHERE claim.program_id = $1
+    AND claim.rule_id = refused.rule_id
+    AND claim.member_id = refused.member_id
+    AND claim.event_id = refused.event_id;
+
 -- find_usage --
 -- Tells how much of some caps was used.
 SELECT rule_id, member_id, period, period_start, amount, count

@@ -108,7 +108,7 @@ CREATE TABLE decisions (
     CONSTRAINT decisions_amount_not_negative CHECK (amount >= 0)
 );
 
--- What was paid once and is not paid again.
+-- What was paid once and is not paid again; a claim goes only with the denial of what it was made for.
 CREATE TABLE rule_claims (
     program_id text NOT NULL,
     rule_id text NOT NULL,
@@ -254,9 +254,10 @@ CREATE TABLE feed_dead_letters (
     CONSTRAINT feed_dead_letters_key PRIMARY KEY (program_id, follower, partition, position)
 );
 
--- What the runtime role may do: versions, events, claims and the feed are written once and never changed; a decision
--- changes only where the ledger refused it.
-GRANT SELECT, INSERT ON rule_versions, events, rule_claims, feed_events TO program_service;
+-- What the runtime role may do: versions, events and the feed are written once and never changed; a decision changes,
+-- and its claim goes, only where the ledger refused it.
+GRANT SELECT, INSERT ON rule_versions, events, feed_events TO program_service;
+GRANT SELECT, INSERT, DELETE ON rule_claims TO program_service;
 GRANT SELECT, INSERT, UPDATE ON
     programs, api_keys, members, rules, decisions, rule_usage, rewards, reward_codes, redemptions, feed_heads,
     feed_cursors

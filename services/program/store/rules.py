@@ -165,6 +165,17 @@ async def insert_claims(connection: db.Connection, program_id: str, claims: Mapp
     )
 
 
+async def return_claims(connection: db.Connection, program_id: str, refused: Sequence[model.Decision]) -> None:
+    """Takes back what was claimed by decisions that came to nothing."""
+    await connection.execute(
+        QUERIES["return_claims"],
+        program_id,
+        [each.rule_id for each in refused],
+        [each.recipient_id for each in refused],
+        [each.event_id for each in refused],
+    )
+
+
 async def find_usage(connection: db.Connection, program_id: str, keys: Sequence[UsageKey]) -> dict[UsageKey, Usage]:
     """Tells how much of some caps is used."""
     rows = await connection.fetch(
