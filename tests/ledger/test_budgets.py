@@ -12,6 +12,7 @@ from plaudit.ledger.v1 import budget_service_pb2, events_pb2
 from services.devstack.redis import EmbeddedRedis
 from services.kernel import errors, interceptors, jobs
 from services.ledger import worker
+from services.ledger.model import BALANCE_MAX
 from services.ledger.operations import budgets
 from services.ledger.seal import Keys
 from tests.ledger.test_server import assert_sound
@@ -19,6 +20,7 @@ from tests.support.budgets import create_budget, get_budget, stub
 from tests.support.databases import Databases
 from tests.support.harness import LEDGER_SCOPES, PRIVATE_KEY, LedgerHarness, credential, run_ledger
 from tests.support.ledger import cancel, claw_back, close, confirm, earn, fund
+from tests.support.outcomes import happen, refused
 from tests.support.refusals import refusal
 from tests.support.waiting import eventually
 
@@ -181,6 +183,19 @@ async def test_budget_follows_its_earns(ledger: LedgerHarness, shards: int) -> N
     assert await after(close("c", "b")) == (407, 380, 27, 0)
     assert await after(claw_back("k4", "e2")) == (207, 180, 27, 0)
     assert await after(cancel("k5", "e4")) == (180, 180, 0, 0)
+    await assert_sound(ledger)
+
+
+async def test_fund_fills_a_budget_to_its_limit(ledger: LedgerHarness) -> None:
+    """A budget holds as much as a wallet may, to the unit, over all its sub-accounts; what it gave makes room."""
+    await create_budget(ledger, shard_count=3)
+    await happen(ledger, *(fund(f"f{number}", "b", 10**12) for number in range(1000)))
+    reason = await refused(ledger, fund("over", "b", 1))
+    await happen(ledger, earn("e1", amount=7, budget_id="b"), fund("fits", "b", 7))
+    budget = await get_budget(ledger)
+
+    assert reason == ("BALANCE_LIMIT", {"limit": str(BALANCE_MAX)})
+    assert (budget.left, budget.given, budget.funded) == (BALANCE_MAX, 7, BALANCE_MAX + 7)
     await assert_sound(ledger)
 
 
