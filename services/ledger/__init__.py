@@ -24,4 +24,7 @@ L12. All cashbacks of a member in an asset come to the exact share of all purcha
     carried (`wallets_remainder_in_limits`, check).
 L13. Of linked operations all happen or none.
 L14. The member's id stands in `wallets` only: a member can be forgotten, and every sum stays.
+L15. Each row of the journal is sealed within a minute; one that is changed, removed, swapped or put there later is
+    found and its block named, and history that is sealed anew differs from a head that was signed
+    (`seal_blocks_key`, check).
 """

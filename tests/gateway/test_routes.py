@@ -39,6 +39,10 @@ def table(**methods: tuple[str, str]) -> routes.Table:
         ("GET", "/v1/members/m-1/statement", "ListEntries", ["m-1"]),
         ("GET", "/v1/members/m-1/statement:summarize", "SummarizeStatement", ["m-1"]),
         ("POST", "/v1/lots:unexpire", "UnexpireLots", []),
+        ("GET", "/v1/seals:verify", "VerifySeal", []),
+        ("GET", "/v1/seals/proof", "GetInclusionProof", []),
+        ("GET", "/v1/seals/head", "GetSealHead", []),
+        ("GET", "/v1/seals/blocks", "ListSealBlocks", []),
     ],
 )
 def test_find_knows_path(verb: str, path: str, rpc: str, values: list[str]) -> None:
