@@ -13,6 +13,11 @@ NAMESPACE_BYTES = NAMESPACE.bytes
 
 RANDOM_BITS = 74
 
+# Of a number, so many bits count within a millisecond, and the others milliseconds since 2025: until 2094.
+NUMBERS_BITS = 22
+NUMBERS_MASK = (1 << NUMBERS_BITS) - 1
+NUMBERS_EPOCH_MS = 1_735_689_600_000
+
 
 def new_id() -> uuid.UUID:
     """Makes a UUID of version 7 (RFC 9562): unique, and later ones sort later to the millisecond."""
@@ -20,6 +25,17 @@ def new_id() -> uuid.UUID:
     random = int.from_bytes(os.urandom(10), "big") & ((1 << RANDOM_BITS) - 1)
     high, low = random >> 62, random & ((1 << 62) - 1)
     return uuid.UUID(int=(milliseconds << 80) | (0x7 << 76) | (high << 64) | (0b10 << 62) | low)
+
+
+def new_numbers(count: int) -> list[int]:
+    """Makes numbers of 63 bits, ascending, later ones behind earlier ones to the millisecond.
+
+    For keys that are half as wide as a UUID. Two calls of a thousand numbers in the same millisecond meet with a chance
+    of one in two thousand, so they go into a column that is unique, and who is refused there makes others.
+    """
+    milliseconds = time.time_ns() // 1_000_000 - NUMBERS_EPOCH_MS
+    start = int.from_bytes(os.urandom(3), "big") & NUMBERS_MASK
+    return [(milliseconds << NUMBERS_BITS) + start + index for index in range(count)]
 
 
 def derived_id(*causes: str) -> uuid.UUID:

@@ -230,7 +230,7 @@ async def test_bad_query_is_seen(sentence: str, text: str, expected: str, schema
 @pytest.mark.parametrize(
     ("sentence", "text"),
     [
-        ("Reads wallets.", "SELECT balance FROM wallets WHERE program_id = $1 AND wallet_id = ANY($2::uuid[]);"),
+        ("Reads wallets.", "SELECT balance FROM wallets WHERE program_id = $1 AND wallet_id = ANY($2::bigint[]);"),
         ("Counts wallets, across programs.", "SELECT count(*) FROM wallets;"),
         (
             "Reads lots with their wallets.",
@@ -239,8 +239,8 @@ async def test_bad_query_is_seen(sentence: str, text: str, expected: str, schema
         ),
         (
             "Places holds.",
-            "INSERT INTO holds (program_id, hold_id, wallet_id, amount, state, placed_at, expires_at) "
-            "SELECT $1, hold.*, $3, $4, $5, $6 FROM unnest($2::uuid[], $7::uuid[]) AS hold;",
+            "INSERT INTO holds (program_id, hold_id, wallet_id, amount, state, placed_at, expires_at, request_name) "
+            "SELECT $1, hold.*, $3, $4, $5, $6, $8 FROM unnest($2::uuid[], $7::bigint[]) AS hold;",
         ),
     ],
 )

@@ -124,7 +124,7 @@ SCHEMA_RULES = [
         "foreign_key_begins_with_program",
         "Every foreign key begins with program_id on both sides (ARCHITECTURE 8).",
         FOREIGN_KEYS,
-        "CREATE TABLE owners (program_id text NOT NULL, wallet_id uuid NOT NULL, CONSTRAINT owners_key PRIMARY KEY "
+        "CREATE TABLE owners (program_id text NOT NULL, wallet_id bigint NOT NULL, CONSTRAINT owners_key PRIMARY KEY "
         "(wallet_id)); ALTER TABLE wallets ADD CONSTRAINT wallets_owner FOREIGN KEY (wallet_id) REFERENCES owners;",
     ),
     SchemaRule(

@@ -50,8 +50,8 @@ def test_finds_balance_that_journal_does_not_explain(stopped: Path) -> None:
     """Value out of nowhere is a problem, told to people and to programs, with exit code 1."""
     with EmbeddedPostgres(stopped / "postgres") as server:
         server.execute(
-            "INSERT INTO wallets (program_id, wallet_id, member_id, asset, sequence, balance) "
-            "VALUES ('demo', gen_random_uuid(), 'm1', 'points', 0, 100);",
+            "INSERT INTO wallets (program_id, wallet_id, member_id, asset, sequence, balance, earned) "
+            "VALUES ('demo', 1, 'm1', 'points', 0, 100, 100);",
             "ledger",
         )
     told = plaudit("check", "--data-dir", stopped)

@@ -1,6 +1,7 @@
 """K2: one outcome per request; fingerprints tell which fields differ, derived ids what follows from a cause."""
 
 import string
+import time
 import uuid
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
@@ -145,6 +146,20 @@ def test_request_key_belongs_to_its_id(text: str, other: str) -> None:
     """One request id has one key and two have two, and no caller can name a key that Plaudit derives for itself."""
     assert (ids.request_key(text) == ids.request_key(other)) is (text == other)
     assert ids.request_key(str(ids.derived_id(text))) != ids.derived_id(text)
+
+
+def test_new_numbers_ascend() -> None:
+    """Numbers of one call ascend and differ, fit a bigint, and lie behind those of a millisecond before."""
+    first = ids.new_numbers(1000)
+    later = time.time_ns() // 1_000_000 + 2
+    while time.time_ns() // 1_000_000 < later:
+        pass
+    second = ids.new_numbers(3)
+
+    assert len(set(first)) == 1000
+    assert first == sorted(first)
+    assert first[0] < second[0] < 2**63
+    assert ids.new_numbers(0) == []
 
 
 def test_new_ids_sort_by_time() -> None:

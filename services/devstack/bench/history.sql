@@ -1,7 +1,8 @@
 -- make_wallets --
 -- Makes members of a prefix, each with a wallet.
-INSERT INTO wallets (program_id, member_id, asset)
-SELECT 'bench', $1::text || number, 'points' FROM generate_series(0, $2::bigint - 1) AS number;
+INSERT INTO wallets (program_id, wallet_id, member_id, asset)
+SELECT 'bench', ascii($1::text) * 1000000 + number, $1::text || number, 'points'
+FROM generate_series(0, $2::bigint - 1) AS number;
 
 -- add_journal --
 -- Adds an earn each to the wallets of a prefix in turn, from one number to another, as the ledger writes them.

@@ -1,11 +1,8 @@
 -- find_wallets --
--- Tells the wallets of some owners, and for who has none the number that a new one would have.
-SELECT
-    owner.member_id, owner.asset, wallet.wallet_id IS NULL AS is_new,
-    coalesce(wallet.wallet_id, nextval('wallets_wallet_id_seq')) AS wallet_id
-FROM unnest($2::text[], $3::text[]) AS owner (member_id, asset)
-LEFT JOIN wallets AS wallet
-    ON wallet.program_id = $1 AND wallet.member_id = owner.member_id AND wallet.asset = owner.asset;
+-- Tells the wallets of some owners.
+SELECT wallet_id, member_id, asset
+FROM wallets
+WHERE program_id = $1 AND (member_id, asset) IN (SELECT * FROM unnest($2::text[], $3::text[]));
 
 -- insert_wallets --
 -- Makes wallets, in the order of their owners; none for an owner who has one by now.
@@ -13,7 +10,6 @@ INSERT INTO wallets (
     program_id, wallet_id, member_id, asset, sequence, balance, earned, spent, expired, clawed_back, adjusted, debt,
     remainder, has_rolling
 )
-OVERRIDING SYSTEM VALUE
 SELECT
     $1, wallet_id, member_id, asset, sequence, balance, earned, spent, expired, clawed_back, adjusted, debt, remainder,
     has_rolling
@@ -119,7 +115,9 @@ SELECT
 FROM unnest($2::bigint[], $3::bigint[]) AS asked (wallet_id, needed)
 CROSS JOIN LATERAL (
     SELECT
-        lots.*,
+        lots.wallet_id, lots.number, lots.amount, lots.remaining, lots.effective_at, lots.expires_at,
+        lots.occurred_at, lots.clawed_back, lots.priority, lots.is_promotional, lots.is_open, lots.expiry_policy,
+        lots.origin,
         sum(lots.remaining) OVER (
             ORDER BY
                 lots.priority, lots.expires_at NULLS LAST, lots.is_promotional DESC, lots.effective_at, lots.number
@@ -210,23 +208,55 @@ FROM unnest(
 WHERE wallets.program_id = $1 AND wallets.wallet_id = wallet.wallet_id;
 
 -- list_programs_to_book --
--- Lists the programs in which something is over and yet to be booked; reads across programs, locks nothing.
-SELECT program_id FROM lots WHERE is_open AND effective_at IS NOT NULL AND expires_at <= $1
-UNION
-SELECT program_id FROM holds WHERE state = 'ACTIVE' AND expires_at <= $1
+-- Lists the programs in which something is over and yet to be booked, by one look at each; reads across programs, locks
+-- nothing.
+SELECT DISTINCT program_id
+FROM feed_heads AS head
+WHERE EXISTS (
+    SELECT 1 FROM lots
+    WHERE lots.program_id = head.program_id AND lots.is_open AND lots.effective_at IS NOT NULL
+        AND lots.expires_at <= $1
+) OR EXISTS (
+    SELECT 1 FROM holds
+    WHERE holds.program_id = head.program_id AND holds.state = 'ACTIVE' AND holds.expires_at <= $1
+)
 LIMIT $2;
 
--- list_wallets_to_book --
--- Lists wallets of a program in which something is over and yet to be booked.
-SELECT member_id, asset
-FROM wallets
-WHERE program_id = $1 AND wallet_id IN (
-    (SELECT wallet_id FROM lots
-     WHERE program_id = $1 AND is_open AND effective_at IS NOT NULL AND expires_at <= $2 ORDER BY expires_at LIMIT $3)
-    UNION
-    (SELECT wallet_id FROM holds
-     WHERE program_id = $1 AND state = 'ACTIVE' AND expires_at <= $2 ORDER BY expires_at LIMIT $3)
-);
+-- list_lots_to_book --
+-- Lists lots of a program that are over and yet to be booked, wallet by wallet from those in which something has been
+-- over for longest, and whose they are.
+SELECT wallet.member_id, wallet.asset, lot.number
+FROM (
+    SELECT DISTINCT wallet_id
+    FROM (
+        SELECT wallet_id
+        FROM lots
+        WHERE program_id = $1 AND is_open AND effective_at IS NOT NULL AND expires_at <= $2
+        ORDER BY expires_at
+        LIMIT $3
+    ) AS oldest
+    ORDER BY wallet_id
+) AS due
+INNER JOIN wallets AS wallet ON wallet.program_id = $1 AND wallet.wallet_id = due.wallet_id
+CROSS JOIN LATERAL (
+    SELECT number
+    FROM lots
+    WHERE program_id = $1 AND wallet_id = due.wallet_id AND is_open AND effective_at IS NOT NULL AND expires_at <= $2
+    LIMIT $3
+) AS lot
+LIMIT $3;
+
+-- list_holds_to_book --
+-- Lists whose holds of a program are over and yet to be booked, the oldest first.
+SELECT wallet.member_id, wallet.asset
+FROM (
+    SELECT wallet_id
+    FROM holds
+    WHERE program_id = $1 AND state = 'ACTIVE' AND expires_at <= $2
+    ORDER BY expires_at
+    LIMIT $3
+) AS hold
+INNER JOIN wallets AS wallet ON wallet.program_id = $1 AND wallet.wallet_id = hold.wallet_id;
 
 -- read_journal --
 -- Reads the rows of the journal between two positions that tell of one of some kinds, oldest first, with whose wallet
@@ -346,7 +376,9 @@ SELECT
     coalesce(expected.root_id, taken.root_id) AS root_id,
     coalesce(expected.amount, 0)::bigint AS expected, coalesce(taken.amount, 0)::bigint AS taken
 FROM expected
-FULL JOIN (SELECT * FROM taken WHERE kind NOT IN ('REPAYMENT', 'UNEXPIRY')) AS taken
+FULL JOIN (
+    SELECT program_id, root_id, amount FROM taken WHERE kind NOT IN ('REPAYMENT', 'UNEXPIRY')
+) AS taken
     ON taken.program_id = expected.program_id AND taken.root_id = expected.root_id
 WHERE coalesce(expected.amount, 0) <> coalesce(taken.amount, 0)
 LIMIT 20;

@@ -7,7 +7,7 @@
 -- member can be forgotten.
 CREATE TABLE wallets (
     program_id text NOT NULL,
-    wallet_id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    wallet_id bigint NOT NULL,
     member_id text NOT NULL,
     asset text NOT NULL,
     -- The number of the newest entry: entries of a wallet count from 1 without gaps.
@@ -389,8 +389,6 @@ CREATE TABLE feed_dead_letters (
 -- What the runtime role may do: what was written once is never changed.
 GRANT SELECT, INSERT ON journal, allocations, budgets, exchange_rates, redemption_estimates TO ledger_service;
 GRANT SELECT, INSERT ON seal_blocks, seal_heads TO ledger_service;
--- The numbers of wallets are known before they are stored.
-GRANT USAGE ON SEQUENCE wallets_wallet_id_seq TO ledger_service;
 GRANT SELECT, INSERT, UPDATE ON wallets, lots, holds, budget_shards, feed_heads, feed_cursors TO ledger_service;
 GRANT SELECT, INSERT, DELETE ON feed_dead_letters TO ledger_service;
 GRANT SELECT ON entries, schema_migrations TO ledger_service;

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from services.kernel import db, errors
+from services.kernel import db, errors, ids
 from services.ledger import model
 from services.ledger.model import Hold, Kind, Lot, Owner, Taking, Wallet
 from services.ledger.store import QUERIES
@@ -19,13 +19,13 @@ async def find_wallets(
 ) -> tuple[dict[Owner, int], list[Wallet]]:
     """Tells the wallets of owners, and gives an empty one, not stored yet, for each who has none."""
     names = ([member_id for member_id, _ in owners], [asset for _, asset in owners])
-    found, new = {}, []
-    for row in await connection.fetch(QUERIES["find_wallets"], program_id, *names):
-        if row["is_new"]:
-            new.append(Wallet(row["wallet_id"], row["member_id"], row["asset"], sequence=0, balance=0))
-        else:
-            found[row["member_id"], row["asset"]] = row["wallet_id"]
-    return found, new
+    rows = await connection.fetch(QUERIES["find_wallets"], program_id, *names)
+    found = {(row["member_id"], row["asset"]): row["wallet_id"] for row in rows}
+    missing = [owner for owner in owners if owner not in found]
+    numbers = ids.new_numbers(len(missing))
+    return found, [
+        Wallet(number, *owner, sequence=0, balance=0) for number, owner in zip(numbers, missing, strict=True)
+    ]
 
 
 async def lock_wallets(connection: db.Connection, program_id: str, wallet_ids: Iterable[int]) -> list[Wallet]:
@@ -178,8 +178,8 @@ async def read_burnable_lots(
 
 async def lock_budgets(connection: db.Connection, program_id: str, picks: dict[str, int]) -> dict[str, model.Budget]:
     """Locks budgets, each one shard (by a number that picks it) or whole (-1), in order."""
-    ids = sorted(picks)
-    rows = await connection.fetch(QUERIES["lock_budgets"], program_id, ids, [picks[each] for each in ids])
+    budget_ids = sorted(picks)
+    rows = await connection.fetch(QUERIES["lock_budgets"], program_id, budget_ids, [picks[each] for each in budget_ids])
     budgets: dict[str, model.Budget] = {}
     for row in rows:
         budget = budgets.setdefault(row["budget_id"], model.Budget(row["budget_id"], row["asset"], [], row["is_whole"]))

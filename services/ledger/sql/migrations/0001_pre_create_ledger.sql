@@ -7,7 +7,7 @@
 -- member can be forgotten.
 CREATE TABLE wallets (
     program_id text NOT NULL,
-    wallet_id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    wallet_id bigint NOT NULL,
     member_id text NOT NULL,
     asset text NOT NULL,
     -- The number of the newest entry: entries of a wallet count from 1 without gaps.
