@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from plaudit.ledger.v1 import ledger_pb2
 
-from services.kernel import clock
+from services.kernel import clock, db
+from services.ledger import model
+from services.ledger.store import loading
 from tests.ledger.test_server import assert_sound
 from tests.support.budgets import create_budget, get_budget
 from tests.support.databases import Databases
@@ -186,3 +188,31 @@ async def test_budgets_of_one_call_do_not_wait_for_each_other(
         budget = await get_budget(ledger, name)
         assert (budget.given, budget.left) == (399, 1)
     await assert_sound(ledger)
+
+
+async def test_scarce_budget_is_locked_whole_at_once(ledger: LedgerHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one sub-account did not do, the next calls ask for all of them at once, until one does again."""
+    locked: list[bool] = []
+    lock = loading.lock_budgets
+
+    async def record(connection: db.Connection, program_id: str, picks: dict[str, int]) -> dict[str, model.Budget]:
+        locked.append(picks["b"] < 0)
+        return await lock(connection, program_id, picks)
+
+    monkeypatch.setattr(loading, "lock_budgets", record)
+    await create_budget(ledger, shard_count=16)
+
+    async def ask(operation: ledger_pb2.Operation) -> tuple[str, list[bool]]:
+        locked.clear()
+        [result] = await ledger.post(operation)
+        return result.refusal.reason, list(locked)
+
+    assert await ask(fund("f1", "b", 160)) == ("", [True])
+    assert await ask(earn("e1", amount=10, budget_id="b")) == ("", [False])
+    assert await ask(earn("e2", amount=40, budget_id="b")) == ("", [False, True])
+    assert await ask(earn("e3", amount=111, budget_id="b")) == ("BUDGET_EXHAUSTED", [True])
+    assert await ask(earn("e4", amount=5, budget_id="b")) == ("", [True])
+    assert await ask(earn("e5", amount=5, budget_id="b")) == ("", [False])
+    assert await ask(earn("e6", amount=101, budget_id="b")) == ("BUDGET_EXHAUSTED", [False, True])
+    assert await ask(close("c", "b")) == ("", [True])
+    assert await ask(earn("e7", amount=1, budget_id="b")) == ("BUDGET_CLOSED", [False])

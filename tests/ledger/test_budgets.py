@@ -186,6 +186,19 @@ async def test_budget_follows_its_earns(ledger: LedgerHarness, shards: int) -> N
     await assert_sound(ledger)
 
 
+async def test_budget_gives_its_own_asset_in_its_own_program(ledger: LedgerHarness) -> None:
+    """A budget is unknown to earns of another asset, and to other programs, whatever they do about it."""
+    await create_budget(ledger)
+    await happen(ledger, fund("f", "b", 100))
+    told = [await refused(ledger, earn("e1", asset="credits", budget_id="b"))]
+    for operation in (earn("e1", budget_id="b"), fund("f", "b", 1), close("c", "b")):
+        [result] = await ledger.post(operation, program="other")
+        told.append((result.refusal.reason, dict(result.refusal.metadata)))
+
+    assert told == [("BUDGET_NOT_FOUND", {"budgetId": "b"})] * 4
+    assert (await get_budget(ledger)).left == 100
+
+
 async def test_fund_fills_a_budget_to_its_limit(ledger: LedgerHarness) -> None:
     """A budget holds as much as a wallet may, to the unit, over all its sub-accounts; what it gave makes room."""
     await create_budget(ledger, shard_count=3)
