@@ -2,105 +2,128 @@
 
 import base64
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import grpc
 import pytest
 from plaudit.ledger.v1 import ledger_pb2, ledger_service_pb2
 
-from services.kernel import clock, errors, interceptors, pages
+from services.kernel import clock, errors, pages, times
 from tests.conftest import START
 from tests.ledger.test_server import YEAR, assert_sound
 from tests.support.harness import LEDGER_SCOPES, LedgerHarness, credential
 from tests.support.ledger import capture, earn, hold, release, reverse
+from tests.support.refusals import refusal
 
 HOUR = timedelta(hours=1)
 
 
-async def entries_page(ledger: LedgerHarness, token: str = "", size: int = 0, **other: str) -> Any:
-    """Reads one page of a statement."""
-    arguments: dict[str, Any] = {"member_id": "m1", "page_size": size, "page_token": token, **other}
-    program = arguments.pop("program", "demo")
-    request = ledger_service_pb2.ListEntriesRequest(**arguments)
-    return await ledger.stub.ListEntries(request, metadata=credential(program, LEDGER_SCOPES))
+@dataclass(frozen=True)
+class Listing:
+    """One listing of a wallet: the field that it lists, its rpc, its request, and what else its token is bound to."""
+
+    name: str
+    rpc: str
+    request: Callable[..., Any]
+    arguments: tuple[str, ...] = ()
+
+    async def page(self, ledger: LedgerHarness, token: str = "", size: int = 0, **other: str) -> Any:
+        """Reads one page."""
+        arguments: dict[str, Any] = {"member_id": "m1", "page_size": size, "page_token": token, **other}
+        program = arguments.pop("program", "demo")
+        call = getattr(ledger.stub, self.rpc)
+        return await call(self.request(**arguments), metadata=credential(program, LEDGER_SCOPES))
+
+    async def items(self, ledger: LedgerHarness, token: str = "", size: int = 0, **other: str) -> list[Any]:
+        """Gives what one page lists."""
+        return self.of(await self.page(ledger, token, size, **other))
+
+    def of(self, response: Any) -> list[Any]:
+        """Gives what a page lists."""
+        return list(getattr(response, self.name))
 
 
-async def lots_page(ledger: LedgerHarness, token: str = "", size: int = 0, **other: str) -> Any:
-    """Reads one page of lots."""
-    arguments: dict[str, Any] = {"member_id": "m1", "page_size": size, "page_token": token, **other}
-    program = arguments.pop("program", "demo")
-    request = ledger_service_pb2.ListLotsRequest(**arguments)
-    return await ledger.stub.ListLots(request, metadata=credential(program, LEDGER_SCOPES))
+ENTRIES = Listing("entries", "ListEntries", ledger_service_pb2.ListEntriesRequest)
+LOTS = Listing("lots", "ListLots", ledger_service_pb2.ListLotsRequest)
+HOLDS = Listing("holds", "ListHolds", ledger_service_pb2.ListHoldsRequest, ("all",))
+EXPIRATIONS = Listing("expirations", "ListExpirations", ledger_service_pb2.ListExpirationsRequest, ("",))
+ALL = (ENTRIES, LOTS, HOLDS, EXPIRATIONS)
+LISTINGS = pytest.mark.parametrize("listing", ALL, ids=lambda listing: listing.name)
 
 
-Page = Callable[..., Awaitable[Any]]
-LISTINGS = pytest.mark.parametrize("page", [entries_page, lots_page], ids=["entries", "lots"])
+def made(number: int, member_id: str = "m1", asset: str = "points") -> list[ledger_pb2.Operation]:
+    """Makes one more of everything that is listed: an entry, a lot, an end, and a hold of the first lot."""
+    name, end = f"{member_id}-{asset}-{number}", START + YEAR + number * HOUR
+    return [
+        earn(f"e{name}", member_id, 2000 + number, asset=asset, at=START - number * HOUR, expires=end),
+        hold(f"h{name}", member_id, 1, asset=asset),
+    ]
 
 
-def items(response: Any) -> list[Any]:
-    """Gives what a page lists."""
-    return list(response.entries if isinstance(response, ledger_service_pb2.ListEntriesResponse) else response.lots)
-
-
-async def refusal(call: Awaitable[Any]) -> errors.DomainError:
-    """Gives the refusal of a call."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    return interceptors.from_error(caught.value, dependency="ledger")
-
-
-async def earned(ledger: LedgerHarness, count: int) -> None:
-    """Earns so many lots, an hour apart."""
-    await ledger.post(*(earn(f"e{number}", amount=number + 1, at=START - number * HOUR) for number in range(count)))
+async def make(ledger: LedgerHarness, count: int) -> None:
+    """Makes so many of everything."""
+    for start in range(0, count, 500):
+        await ledger.post(*(each for number in range(start, min(count, start + 500)) for each in made(number)))
 
 
 @LISTINGS
-async def test_pages_are_the_whole(ledger: LedgerHarness, page: Page) -> None:
+async def test_pages_are_the_whole(ledger: LedgerHarness, listing: Listing) -> None:
     """Pages of any size put together are the whole listing, and the last one has no token."""
-    await earned(ledger, 25)
-    whole = items(await page(ledger, size=1000))
+    await make(ledger, 25)
+    whole = await listing.items(ledger, size=1000)
     for size in (1, 7, 24, 25, 26):
         found, token = [], ""
         for _ in range(26):
-            response = await page(ledger, token, size)
-            found += items(response)
+            response = await listing.page(ledger, token, size)
+            found += listing.of(response)
             token = response.next_page_token
             if not token:
                 break
-            assert len(items(response)) == size
+            assert len(listing.of(response)) == size
         assert found == whole
     assert len(whole) == 25
 
 
 @LISTINGS
-async def test_page_size_is_bounded(ledger: LedgerHarness, page: Page) -> None:
+async def test_page_size_is_bounded(ledger: LedgerHarness, listing: Listing) -> None:
     """No size means 50, a size above 1,000 means 1,000, and a negative one is refused."""
-    await earned(ledger, 60)
-    for number in range(60, 1060, 500):
-        await ledger.post(*(earn(f"x{number + each}", amount=1, at=START) for each in range(500)))
+    await make(ledger, 1060)
 
-    assert [len(items(await page(ledger, size=size))) for size in (0, 1001, 2**31 - 1)] == [50, 1000, 1000]
-    assert (await refusal(page(ledger, size=-1))).violations[0].field == "pageSize"
+    assert [len(await listing.items(ledger, size=size)) for size in (0, 1001, 2**31 - 1)] == [50, 1000, 1000]
+    assert (await refusal(listing.page(ledger, size=-1))).violations[0].field == "pageSize"
 
 
 @LISTINGS
-async def test_page_token_belongs_to_its_listing(ledger: LedgerHarness, page: Page) -> None:
-    """A token is refused with another member, asset or program, and by the other listing; another size is no matter."""
+async def test_page_token_belongs_to_its_listing(ledger: LedgerHarness, listing: Listing) -> None:
+    """A token is refused with another member, asset or program, and by other listings; another size is no matter."""
     for program in ("demo", "other"):
-        await ledger.post(
-            *(earn(f"{m}{a}{n}", m, asset=a) for m in ("m1", "m2") for a in ("points", "credits") for n in range(3)),
-            program=program,
-        )
-    token = (await page(ledger, size=1)).next_page_token
+        for member_id, asset in (("m1", "points"), ("m2", "points"), ("m1", "credits"), ("m2", "credits")):
+            for number in range(3):
+                await ledger.post(*made(number, member_id, asset), program=program)
+    token = (await listing.page(ledger, size=1)).next_page_token
     others: list[dict[str, str]] = [{"member_id": "m2"}, {"asset": "credits"}, {"program": "other"}]
-    strange = lots_page if page is entries_page else entries_page
+    strange = [each for each in ALL if each is not listing]
 
-    for call in [*(page(ledger, token, 1, **other) for other in others), strange(ledger, token, 1)]:
+    for call in [
+        *(listing.page(ledger, token, 1, **other) for other in others),
+        *(each.page(ledger, token, 1) for each in strange),
+    ]:
         found = await refusal(call)
         assert (found.code, found.violations[0].field) == (errors.Code.INVALID_ARGUMENT, "pageToken")
-    assert len(items(await page(ledger, token, 2, asset="points"))) == 2
+    assert len(await listing.items(ledger, token, 2, asset="points")) == 2
+
+
+async def test_page_token_belongs_to_its_filter(ledger: LedgerHarness) -> None:
+    """A token of all holds is refused where active ones are asked for, and one of all ends where some are."""
+    await make(ledger, 3)
+    holds, ends = [(await listing.page(ledger, size=1)).next_page_token for listing in (HOLDS, EXPIRATIONS)]
+    other: dict[str, Any] = {"active_only": True}
+    until: dict[str, Any] = {"until_time": times.to_proto(START + 2 * YEAR)}
+
+    for call in (HOLDS.page(ledger, holds, 1, **other), EXPIRATIONS.page(ledger, ends, 1, **until)):
+        assert (await refusal(call)).violations[0].field == "pageToken"
 
 
 GARBAGE = [
@@ -115,14 +138,13 @@ GARBAGE = [
 
 @LISTINGS
 @pytest.mark.parametrize("token", GARBAGE)
-async def test_garbage_token_is_refused(ledger: LedgerHarness, page: Page, token: str) -> None:
+async def test_garbage_token_is_refused(ledger: LedgerHarness, listing: Listing, token: str) -> None:
     """What is no token is refused by its field."""
-    await earned(ledger, 3)
-
-    assert (await refusal(page(ledger, token))).violations[0].field == "pageToken"
+    assert (await refusal(listing.page(ledger, token))).violations[0].field == "pageToken"
 
 
 ID = str(uuid.UUID(int=7))
+INSTANT = "2026-03-01T12:00:00+00:00"
 FORGED: list[list[Any]] = [
     [],
     [None],
@@ -136,46 +158,68 @@ FORGED: list[list[Any]] = [
     [[1]],
     [{}],
     [ID, ID],
-    ["2026-03-01T12:00:00+00:00"],
-    ["2026-03-01T12:00:00+00:00", "x"],
+    [INSTANT, "x"],
+    ["2026-03-01T12:00:00"],
     ["2026-03-01T12:00:00", ID],
     ["2026-03-01", ID],
     ["2026-13-01T12:00:00+00:00", ID],
+    ["0001-01-01T00:00:00+23:59"],
     ["0001-01-01T00:00:00+23:59", ID],
-    ["2026-03-01T12:00:00+00:00", 7.5],
-    ["2026-03-01T12:00:00+00:00", 0],
+    [INSTANT, 7.5],
+    [INSTANT, 0],
+    [INSTANT, -1],
+    [INSTANT, [ID]],
     ["2026-03-01T12:00:00", 7],
     [7, ID],
-    ["2026-03-01T12:00:00+00:00", ID, 1],
+    [INSTANT, ID, 1],
 ]
 
 
 @LISTINGS
-@pytest.mark.parametrize("cursor", FORGED, ids=str)
-async def test_token_with_odd_cursor_is_refused(ledger: LedgerHarness, page: Page, cursor: list[Any]) -> None:
+async def test_token_with_odd_cursor_is_refused(ledger: LedgerHarness, listing: Listing) -> None:
     """A token that is made well around a cursor that no page ends at is refused like garbage, and breaks nothing."""
-    await earned(ledger, 3)
-    listing = "entries" if page is entries_page else "lots"
-    token = pages.encode_token(cursor, listing, "demo", "m1", "points")
+    await make(ledger, 3)
+    # What another listing's pages end at is odd here as well.
+    cursors: dict[str, list[Any]] = {
+        "entries": [1],
+        "lots": [INSTANT, 7],
+        "holds": [INSTANT, ID],
+        "expirations": [INSTANT],
+    }
+    for cursor in [*FORGED, *(each for name, each in cursors.items() if name != listing.name)]:
+        token = pages.encode_token(cursor, listing.name, "demo", "m1", "points", *listing.arguments)
+        found = await refusal(listing.page(ledger, token))
+        assert (found.code, found.violations[0].field) == (errors.Code.INVALID_ARGUMENT, "pageToken"), cursor
+    good = pages.encode_token(cursors[listing.name], listing.name, "demo", "m1", "points", *listing.arguments)
+    assert len(await listing.items(ledger, good)) <= 3
 
-    found = await refusal(page(ledger, token))
-    assert (found.code, found.violations[0].field) == (errors.Code.INVALID_ARGUMENT, "pageToken")
+
+@pytest.mark.parametrize("listing", [ENTRIES, LOTS, HOLDS], ids=lambda listing: listing.name)
+async def test_cursor_is_stable_under_inserts(ledger: LedgerHarness, time: clock.ManualClock, listing: Listing) -> None:
+    """What is added while somebody pages appears on the pages before or nowhere: nothing is shown twice or left out."""
+    await make(ledger, 12)
+    whole = await listing.items(ledger, size=1000)
+    found, token = [], ""
+    for number in range(4):
+        response = await listing.page(ledger, token, 3)
+        found += listing.of(response)
+        token = response.next_page_token
+        time.value = START + (number + 1) * timedelta(minutes=1)
+        await ledger.post(earn(f"late{number}", amount=99), hold(f"held{number}", amount=99))
+
+    named = [each.SerializeToString() for each in found] if listing is not LOTS else [each.lot_id for each in found]
+    expected = [each.SerializeToString() for each in whole] if listing is not LOTS else [each.lot_id for each in whole]
+    assert named == expected
+    assert len(await listing.items(ledger)) > 12
 
 
 @LISTINGS
-async def test_cursor_is_stable_under_inserts(ledger: LedgerHarness, page: Page) -> None:
-    """What is added while somebody pages appears on the pages before or nowhere: nothing is shown twice or left out."""
-    await earned(ledger, 12)
-    whole = items(await page(ledger, size=1000))
-    found, token = [], ""
-    for number in range(4):
-        response = await page(ledger, token, 3)
-        found += items(response)
-        token = response.next_page_token
-        await ledger.post(earn(f"late{number}", amount=99, at=START + (number + 1) * HOUR))
+async def test_listing_of_another_program_is_empty(ledger: LedgerHarness, listing: Listing) -> None:
+    """A program sees nothing of a member of that id in another one."""
+    await make(ledger, 1)
 
-    assert [each.amount for each in found] == [each.amount for each in whole]
-    assert [each.amount for each in items(await page(ledger))][:4] == [99] * 4
+    assert len(await listing.items(ledger)) == 1
+    assert await listing.items(ledger, program="other") == []
 
 
 async def test_statement_tells_each_entry(ledger: LedgerHarness, time: clock.ManualClock) -> None:
@@ -249,8 +293,8 @@ async def test_lots_of_one_instant_are_paged_by_id(ledger: LedgerHarness) -> Non
     await ledger.post(*(earn(f"e{number}", amount=number + 1) for number in range(20)))
     found, token = [], ""
     for _ in range(7):
-        response = await lots_page(ledger, token, 3)
-        found += items(response)
+        response = await LOTS.page(ledger, token, 3)
+        found += LOTS.of(response)
         token = response.next_page_token
 
     assert sorted(lot.amount for lot in found) == list(range(1, 21))
@@ -263,8 +307,8 @@ async def test_lots_at_the_edges_of_time_are_listed(ledger: LedgerHarness) -> No
     await ledger.post(earn("first", amount=1, at=first), earn("last", amount=2, effective=last), earn("now", amount=4))
     found, token = [], ""
     for _ in range(3):
-        response = await lots_page(ledger, token, 1)
-        found += items(response)
+        response = await LOTS.page(ledger, token, 1)
+        found += LOTS.of(response)
         token = response.next_page_token
 
     assert [lot.amount for lot in found] == [2, 4, 1]

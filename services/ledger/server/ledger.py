@@ -1,15 +1,15 @@
 """`LedgerService` over gRPC: proto to operation to proto, nothing else."""
 
-from datetime import datetime
 from typing import Any
 
 from plaudit.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
 
 from services.kernel import calls, errors, fields, refusals, times
-from services.ledger import convert, events, model
-from services.ledger.model import Operation
-from services.ledger.operations import reading
+from services.ledger import convert
+from services.ledger.model import Operation, Owner
+from services.ledger.operations import forgetting, listings, previews, reading, statements, unexpiring
 from services.ledger.operations.posting import Ledger
+from services.ledger.server import messages
 
 
 class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
@@ -53,7 +53,7 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         del context
         as_of = convert.instant(request, "as_of_time")
         found = await reading.get_balances(self._ledger, calls.current().program_id, [request.member_id], as_of)
-        balances = [_balance(balance) for balance in found[request.member_id]]
+        balances = [messages.of_balance(balance) for balance in found[request.member_id]]
         return ledger_service_pb2.GetBalancesResponse(balances=balances)
 
     async def BatchGetBalances(  # noqa: N802 - the contract's name
@@ -66,7 +66,7 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         return ledger_service_pb2.BatchGetBalancesResponse(
             members=[
                 ledger_pb2.MemberBalances(
-                    member_id=member_id, balances=[_balance(balance) for balance in found[member_id]]
+                    member_id=member_id, balances=[messages.of_balance(balance) for balance in found[member_id]]
                 )
                 for member_id in request.member_ids
             ]
@@ -77,12 +77,15 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
     ) -> ledger_service_pb2.ListEntriesResponse:
         """Lists a statement."""
         del context
-        owner = (request.member_id, request.asset or convert.POINTS)
-        entries, token = await reading.list_entries(
-            self._ledger, calls.current().program_id, owner, page_size=request.page_size, page_token=request.page_token
+        entries, token = await listings.list_entries(
+            self._ledger,
+            calls.current().program_id,
+            _owner(request),
+            page_size=request.page_size,
+            page_token=request.page_token,
         )
         return ledger_service_pb2.ListEntriesResponse(
-            entries=[_entry(entry, owner[1]) for entry in entries], next_page_token=token
+            entries=[messages.of_entry(entry) for entry in entries], next_page_token=token
         )
 
     async def ListLots(  # noqa: N802 - the contract's name
@@ -90,65 +93,130 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
     ) -> ledger_service_pb2.ListLotsResponse:
         """Lists lots."""
         del context
-        owner = (request.member_id, request.asset or convert.POINTS)
-        lots, now, token = await reading.list_lots(
+        owner = _owner(request)
+        lots, now, token = await listings.list_lots(
             self._ledger, calls.current().program_id, owner, page_size=request.page_size, page_token=request.page_token
         )
         return ledger_service_pb2.ListLotsResponse(
-            lots=[_lot(lot, owner[1], now) for lot in lots], next_page_token=token
+            lots=[messages.of_lot(lot, owner[1], now) for lot in lots], next_page_token=token
         )
 
+    async def SummarizeStatement(  # noqa: N802 - the contract's name
+        self, request: ledger_service_pb2.SummarizeStatementRequest, context: Any
+    ) -> ledger_service_pb2.SummarizeStatementResponse:
+        """Sums a statement up."""
+        del context
+        summary = await statements.summarize_statement(
+            self._ledger,
+            calls.current().program_id,
+            _owner(request),
+            start=convert.instant(request, "start_time"),
+            end=convert.instant(request, "end_time"),
+        )
+        return ledger_service_pb2.SummarizeStatementResponse(
+            opening=summary.opening,
+            earned=summary.earned,
+            spent=summary.spent,
+            expired=summary.expired,
+            adjusted=summary.adjusted,
+            exchanged=summary.exchanged,
+            clawed_back=summary.clawed_back,
+            closing=summary.closing,
+        )
 
-def _balance(balance: model.Balance) -> ledger_pb2.Balance:
-    message = ledger_pb2.Balance(
-        asset=balance.asset,
-        available=balance.available,
-        held=balance.held,
-        pending=balance.pending,
-        lifetime_earned=balance.lifetime_earned,
-        lifetime_spent=balance.lifetime_spent,
-        lifetime_expired=balance.lifetime_expired,
-        lifetime_adjusted=balance.lifetime_adjusted,
-        lifetime_clawed_back=balance.lifetime_clawed_back,
-        debt=balance.debt,
-    )
-    if balance.next_expires_at is not None:
-        message.next_expiry.amount = balance.next_expiry_amount
-        message.next_expiry.expire_time.CopyFrom(times.to_proto(balance.next_expires_at))
-    return message
+    async def PreviewSpend(  # noqa: N802 - the contract's name
+        self, request: ledger_service_pb2.PreviewSpendRequest, context: Any
+    ) -> ledger_service_pb2.PreviewSpendResponse:
+        """Tells what a spend would take."""
+        del context
+        preview = await previews.preview_spend(
+            self._ledger, calls.current().program_id, _owner(request), request.amount
+        )
+        return ledger_service_pb2.PreviewSpendResponse(
+            allocations=[messages.of_part(part) for part in preview.parts],
+            burn_order_version=preview.burn_order_version,
+            available_after=preview.available_after,
+        )
+
+    async def ListHolds(  # noqa: N802 - the contract's name
+        self, request: ledger_service_pb2.ListHoldsRequest, context: Any
+    ) -> ledger_service_pb2.ListHoldsResponse:
+        """Lists holds."""
+        del context
+        holds, token = await listings.list_holds(
+            self._ledger,
+            calls.current().program_id,
+            _owner(request),
+            is_active=request.active_only,
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        return ledger_service_pb2.ListHoldsResponse(
+            holds=[messages.of_hold(hold) for hold in holds], next_page_token=token
+        )
+
+    async def ListExpirations(  # noqa: N802 - the contract's name
+        self, request: ledger_service_pb2.ListExpirationsRequest, context: Any
+    ) -> ledger_service_pb2.ListExpirationsResponse:
+        """Lists what expires when."""
+        del context
+        expirations, token = await listings.list_expirations(
+            self._ledger,
+            calls.current().program_id,
+            _owner(request),
+            until=convert.instant(request, "until_time"),
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        return ledger_service_pb2.ListExpirationsResponse(
+            expirations=[messages.of_expiration(each) for each in expirations], next_page_token=token
+        )
+
+    async def GetOperation(  # noqa: N802 - the contract's name
+        self, request: ledger_service_pb2.GetOperationRequest, context: Any
+    ) -> ledger_service_pb2.GetOperationResponse:
+        """Tells how an operation ended."""
+        del context
+        outcome, entries = await statements.get_operation(self._ledger, calls.current().program_id, request.request_id)
+        return ledger_service_pb2.GetOperationResponse(
+            result=convert.result(request.request_id, outcome), entries=[messages.of_entry(entry) for entry in entries]
+        )
+
+    async def UnexpireLots(  # noqa: N802 - the contract's name
+        self, request: ledger_service_pb2.UnexpireLotsRequest, context: Any
+    ) -> ledger_service_pb2.UnexpireLotsResponse:
+        """Gives back what expired."""
+        del context
+        asked = unexpiring.Unexpiry(
+            request_id=request.request_id,
+            asset=request.asset,
+            expired_from=times.from_proto(request.expired_from_time),
+            expired_until=times.from_proto(request.expired_until_time),
+            expires_at=convert.instant(request, "expire_time"),
+            reason=request.reason,
+            actor=request.actor,
+        )
+        members, token = await unexpiring.unexpire_lots(
+            self._ledger,
+            calls.current().program_id,
+            asked,
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        return ledger_service_pb2.UnexpireLotsResponse(
+            members=[messages.of_unexpired(member) for member in members], next_page_token=token
+        )
+
+    async def ForgetMember(  # noqa: N802 - the contract's name
+        self, request: ledger_service_pb2.ForgetMemberRequest, context: Any
+    ) -> ledger_service_pb2.ForgetMemberResponse:
+        """Forgets a member."""
+        del context
+        count, replayed = await forgetting.forget_member(
+            self._ledger, calls.current().program_id, request.member_id, request.request_id
+        )
+        return ledger_service_pb2.ForgetMemberResponse(replayed=replayed, wallet_count=count)
 
 
-def _entry(entry: model.Entry, asset: str) -> ledger_pb2.Entry:
-    return ledger_pb2.Entry(
-        entry_id=entry.entry_id,
-        kind=events.ENTRY_KINDS[entry.kind],
-        asset=asset,
-        amount=entry.amount,
-        balance=entry.balance,
-        occur_time=times.to_proto(entry.occurred_at),
-        post_time=times.to_proto(entry.posted_at),
-        cause=events.cause_to_proto(entry.cause),
-    )
-
-
-def _lot(lot: model.LotView, asset: str, now: datetime) -> ledger_pb2.Lot:
-    if lot.remaining:
-        has_begun = lot.effective_at is not None and lot.effective_at <= now
-        state = ledger_pb2.LOT_STATE_ACTIVE if has_begun else ledger_pb2.LOT_STATE_PENDING
-    else:
-        # An earn that was cancelled while it was pending has nothing left either.
-        state = ledger_pb2.LOT_STATE_EXPIRED if lot.expired else ledger_pb2.LOT_STATE_SPENT
-    return ledger_pb2.Lot(
-        lot_id=lot.lot_id,
-        asset=asset,
-        state=state,
-        amount=lot.amount,
-        remaining=lot.remaining,
-        held=lot.held,
-        expired=lot.expired,
-        priority=lot.priority,
-        effective_time=convert.time(lot.effective_at),
-        expire_time=convert.time(lot.expires_at),
-        origin=events.cause_to_proto(lot.origin),
-        promotional=lot.is_promotional,
-    )
+def _owner(request: Any) -> Owner:
+    return request.member_id, request.asset or convert.POINTS

@@ -114,16 +114,22 @@ WHERE wallet.program_id = $1 AND wallet.member_id = $2 AND wallet.asset = $3;
 -- Lists the entries of a wallet below a number, newest first; an expiry with the cause of the earn that made its lot.
 SELECT
     entry.request_id, entry.leg, entry.kind, entry.amount, entry.balance, entry.sequence, entry.occurred_at,
-    entry.posted_at,
+    entry.posted_at, wallet.asset,
     coalesce(entry.cause_event_id, origin.cause_event_id) AS cause_event_id,
     coalesce(entry.cause_rule_id, origin.cause_rule_id) AS cause_rule_id,
     coalesce(entry.cause_rule_version, origin.cause_rule_version) AS cause_rule_version,
     entry.cause_redemption_id,
-    coalesce(entry.cause_campaign_id, origin.cause_campaign_id) AS cause_campaign_id
+    coalesce(entry.cause_campaign_id, origin.cause_campaign_id) AS cause_campaign_id,
+    coalesce(entry.detail, asked.detail) ->> 'reason' AS reason,
+    coalesce(entry.detail, asked.detail) ->> 'actor' AS actor
 FROM journal AS entry
+INNER JOIN wallets AS wallet ON wallet.program_id = $1 AND wallet.wallet_id = $2
 LEFT JOIN journal AS origin
     ON origin.program_id = $1 AND origin.wallet_id = $2 AND entry.lot_number IS NOT NULL
         AND origin.sequence = entry.lot_number
+-- Of an operation with several entries, its own row has what was decided.
+LEFT JOIN journal AS asked
+    ON asked.program_id = $1 AND asked.request_id = entry.request_id AND asked.leg = 0 AND entry.leg > 0
 WHERE entry.program_id = $1 AND entry.wallet_id = $2 AND entry.sequence < $3
 ORDER BY entry.sequence DESC
 LIMIT $4;
@@ -149,3 +155,190 @@ WHERE lot.program_id = $1 AND lot.wallet_id = $2
     AND (coalesce(lot.effective_at, lot.occurred_at), lot.number) < ($3, $4)
 ORDER BY coalesce(lot.effective_at, lot.occurred_at) DESC, lot.number DESC
 LIMIT $5;
+
+-- read_balances_now --
+-- Tells how members stand now, by what wallets keep, and which of them are due.
+SELECT
+    wallet.member_id,
+    wallet.asset,
+    greatest(lot.available - wallet.debt, 0) AS available,
+    wallet.balance - lot.rest AS held,
+    lot.pending,
+    wallet.earned - lot.waiting AS lifetime_earned,
+    wallet.spent AS lifetime_spent,
+    -- A lot that is over has expired, whether that is booked or not (L6).
+    wallet.expired + lot.rest - lot.available - lot.waiting AS lifetime_expired,
+    wallet.adjusted AS lifetime_adjusted,
+    wallet.clawed_back AS lifetime_clawed_back,
+    wallet.debt,
+    lot.next_expires_at,
+    coalesce((
+        SELECT sum(soon.remaining)
+        FROM lots AS soon
+        WHERE soon.program_id = $1 AND soon.wallet_id = wallet.wallet_id AND soon.is_open
+            AND soon.expires_at = lot.next_expires_at AND soon.effective_at <= $3
+    ), 0)::bigint AS next_expiry_amount,
+    -- Where a hold is over and yet to be booked, the numbers above are not yet true.
+    wallet.balance > lot.rest AND EXISTS (
+        SELECT 1
+        FROM holds
+        WHERE holds.program_id = $1 AND holds.wallet_id = wallet.wallet_id
+            AND holds.state = 'ACTIVE' AND holds.expires_at <= $3
+    ) AS is_due
+FROM wallets AS wallet
+-- Lateral, so that each wallet's lots are found by their index, however many members are asked about.
+CROSS JOIN LATERAL (
+    SELECT
+        coalesce(sum(remaining), 0)::bigint AS rest,
+        coalesce(
+            sum(remaining) FILTER (WHERE effective_at <= $3 AND (expires_at IS NULL OR expires_at > $3)), 0
+        )::bigint AS available,
+        coalesce(sum(remaining) FILTER (WHERE effective_at IS NULL OR effective_at > $3), 0)::bigint AS waiting,
+        -- What is said to occur later is not known yet.
+        coalesce(
+            sum(remaining) FILTER (
+                WHERE (effective_at IS NULL OR effective_at > $3) AND least(occurred_at, effective_at) <= $3
+            ), 0
+        )::bigint AS pending,
+        min(expires_at) FILTER (WHERE effective_at <= $3 AND expires_at > $3) AS next_expires_at
+    FROM lots
+    WHERE lots.program_id = $1 AND lots.wallet_id = wallet.wallet_id AND lots.is_open
+) AS lot
+WHERE wallet.program_id = $1 AND wallet.member_id = ANY($2::text[])
+ORDER BY wallet.member_id, wallet.asset;
+
+-- read_wallet --
+-- Reads the wallet of a member in one asset without locking it.
+SELECT
+    wallet_id, member_id, asset, sequence, balance, earned, spent, expired, clawed_back, adjusted, debt, remainder,
+    has_rolling
+FROM wallets
+WHERE program_id = $1 AND member_id = $2 AND asset = $3;
+
+-- sum_statement --
+-- Sums the entries of a wallet by kind within a time, and all before it: an expiry counts when the value was over, all
+-- else when it was posted.
+SELECT
+    coalesce(sum(amount) FILTER (WHERE counted_at < $3), 0)::bigint AS opening,
+    coalesce(sum(amount) FILTER (WHERE is_within AND kind IN ('EARN', 'CANCEL')), 0)::bigint AS earned,
+    coalesce(sum(amount) FILTER (WHERE is_within AND kind IN ('SPEND', 'REVERSE')), 0)::bigint AS spent,
+    coalesce(sum(amount) FILTER (WHERE is_within AND kind IN ('EXPIRY', 'UNEXPIRY')), 0)::bigint AS expired,
+    coalesce(sum(amount) FILTER (WHERE is_within AND kind = 'ADJUST'), 0)::bigint AS adjusted,
+    coalesce(sum(amount) FILTER (WHERE is_within AND kind = 'EXCHANGE'), 0)::bigint AS exchanged,
+    coalesce(sum(amount) FILTER (WHERE is_within AND kind IN ('CLAW_BACK', 'REPAYMENT')), 0)::bigint AS clawed_back,
+    coalesce(sum(amount) FILTER (WHERE is_within OR counted_at < $3), 0)::bigint AS closing
+FROM (
+    SELECT
+        entry.amount, entry.kind, entry.counted_at,
+        ($3::timestamptz IS NULL OR entry.counted_at >= $3) AND ($4::timestamptz IS NULL OR entry.counted_at < $4)
+            AS is_within
+    FROM (
+        SELECT amount, kind, CASE kind WHEN 'EXPIRY' THEN occurred_at ELSE posted_at END AS counted_at
+        FROM journal
+        WHERE program_id = $1 AND wallet_id = $2 AND sequence > 0
+    ) AS entry
+) AS counted;
+
+-- list_operation_entries --
+-- Lists the entries that an operation made, in order; an expiry with the cause of the earn that made its lot.
+SELECT
+    entry.request_id, entry.leg, entry.kind, entry.amount, entry.balance, entry.sequence, entry.occurred_at,
+    entry.posted_at, wallet.asset,
+    coalesce(entry.cause_event_id, origin.cause_event_id) AS cause_event_id,
+    coalesce(entry.cause_rule_id, origin.cause_rule_id) AS cause_rule_id,
+    coalesce(entry.cause_rule_version, origin.cause_rule_version) AS cause_rule_version,
+    entry.cause_redemption_id,
+    coalesce(entry.cause_campaign_id, origin.cause_campaign_id) AS cause_campaign_id,
+    asked.detail ->> 'reason' AS reason,
+    asked.detail ->> 'actor' AS actor
+FROM journal AS entry
+INNER JOIN journal AS asked ON asked.program_id = $1 AND asked.request_id = $2 AND asked.leg = 0
+INNER JOIN wallets AS wallet ON wallet.program_id = $1 AND wallet.wallet_id = entry.wallet_id
+LEFT JOIN journal AS origin
+    ON origin.program_id = $1 AND origin.wallet_id = entry.wallet_id AND entry.lot_number IS NOT NULL
+        AND origin.sequence = entry.lot_number
+WHERE entry.program_id = $1 AND entry.request_id = $2 AND entry.sequence > 0
+ORDER BY entry.leg;
+
+-- list_holds --
+-- Lists the holds of a member in one asset below a place (when one was placed, and its id), the newest first, as they
+-- stand at an instant, with why, and what of a captured one is still spent; those that have ended may be left out.
+SELECT
+    hold.hold_id, hold.request_name, hold.amount, hold.placed_at, hold.expires_at,
+    CASE WHEN hold.state = 'ACTIVE' AND hold.expires_at <= $7 THEN 'TIMED_OUT' ELSE hold.state END AS state_now,
+    CASE WHEN hold.state = 'ACTIVE' AND hold.expires_at <= $7 THEN hold.expires_at ELSE hold.ended_at END
+        AS ended_at_now,
+    CASE hold.state
+        WHEN 'CAPTURED' THEN (
+            SELECT sum(allocation.amount)
+            FROM allocations AS allocation
+            WHERE allocation.program_id = $1 AND allocation.wallet_id = hold.wallet_id
+                AND allocation.root_id = hold.hold_id
+        )
+        ELSE 0
+    END::bigint AS spent,
+    placed.cause_event_id, placed.cause_rule_id, placed.cause_rule_version, placed.cause_redemption_id,
+    placed.cause_campaign_id
+FROM wallets AS wallet
+INNER JOIN holds AS hold ON hold.program_id = $1 AND hold.wallet_id = wallet.wallet_id
+INNER JOIN journal AS placed ON placed.program_id = $1 AND placed.request_id = hold.hold_id AND placed.leg = 0
+WHERE wallet.program_id = $1 AND wallet.member_id = $2 AND wallet.asset = $3
+    AND (hold.placed_at, hold.hold_id) < ($4, $5)
+    AND (NOT $6::boolean OR (hold.state = 'ACTIVE' AND hold.expires_at > $7))
+ORDER BY hold.placed_at DESC, hold.hold_id DESC
+LIMIT $8;
+
+-- list_expirations --
+-- Lists what of a wallet can be spent at an instant and expires after another one and before a last one, by when.
+SELECT sum(remaining)::bigint AS amount, expires_at
+FROM lots
+WHERE program_id = $1 AND wallet_id = $2 AND is_open AND effective_at <= $3 AND expires_at > $4
+    AND ($5::timestamptz IS NULL OR expires_at < $5)
+GROUP BY expires_at
+ORDER BY expires_at
+LIMIT $6;
+
+-- find_request --
+-- Tells what stands for a request that is no operation of one member.
+SELECT fingerprint, posted_at, refusal, detail
+FROM journal
+WHERE program_id = $1 AND request_id = $2 AND leg = 0;
+
+-- lock_member --
+-- Locks the wallets of a member in the order of their ids.
+SELECT wallet_id, asset
+FROM wallets
+WHERE program_id = $1 AND member_id = $2
+ORDER BY wallet_id
+FOR UPDATE;
+
+-- rename_member --
+-- Gives wallets to another member id.
+UPDATE wallets
+SET member_id = $3
+WHERE program_id = $1 AND wallet_id = ANY($2::bigint[]);
+
+-- bound_wallets --
+-- Tells where the next so many wallets of a program behind one end, and how many they are.
+SELECT max(wallet_id) AS last, count(*) AS count
+FROM (SELECT wallet_id FROM wallets WHERE program_id = $1 AND wallet_id > $2 ORDER BY wallet_id LIMIT $3) AS next;
+
+-- list_expired_wallets --
+-- Lists the wallets of an asset behind one and up to another, in which something that was earned by an instant expired
+-- within a time, or was given back since that instant; without those of members who are forgotten.
+SELECT wallet.wallet_id, wallet.member_id
+FROM wallets AS wallet
+WHERE wallet.program_id = $1 AND wallet.asset = $2 AND wallet.wallet_id > $3 AND wallet.wallet_id <= $4
+    AND wallet.member_id !~ '^forgotten-[0-9a-f-]{36}$'
+    AND EXISTS (
+        SELECT 1
+        FROM lots AS lot
+        INNER JOIN journal AS origin
+            ON origin.program_id = $1 AND origin.wallet_id = wallet.wallet_id AND origin.sequence = lot.number
+        WHERE lot.program_id = $1 AND lot.wallet_id = wallet.wallet_id AND lot.effective_at IS NOT NULL AND (
+            (lot.remaining > 0 AND lot.expires_at >= $5 AND lot.expires_at < $6 AND origin.posted_at <= $7)
+            OR (lot.origin = 'UNEXPIRY' AND lot.effective_at >= $7)
+        )
+    )
+ORDER BY wallet.wallet_id
+LIMIT $8;

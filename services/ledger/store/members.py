@@ -1,0 +1,69 @@
+"""What is done to members as such: they are forgotten, or all of a program are given back what expired."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.kernel import db, feed
+from services.ledger import model
+from services.ledger.model import Owner
+from services.ledger.store import QUERIES, writing
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What stands for a request that is no operation of one member."""
+
+    fingerprint: bytes
+    posted_at: datetime
+    refusal: model.Detail | None
+    detail: model.Detail | None
+
+
+async def find_request(connection: db.Connection, program_id: str, key: uuid.UUID) -> Stored | None:
+    """Finds what stands for a request id."""
+    row = await connection.fetchrow(QUERIES["find_request"], program_id, key)
+    return Stored(row["fingerprint"] or b"", *row[1:]) if row else None
+
+
+async def insert_request(
+    connection: db.Connection, program_id: str, posted_at: datetime, row: model.Row, member_id: str
+) -> None:
+    """Writes what stands for a request id from now on, last in its transaction: it takes the place in the feed."""
+    [position] = await feed.place(connection, program_id, [member_id])
+    await writing.insert_journal(connection, program_id, posted_at, [row], [position])
+
+
+async def lock_member(connection: db.Connection, program_id: str, member_id: str) -> dict[int, str]:
+    """Locks the wallets of a member in the order of their ids, and tells the asset of each."""
+    rows = await connection.fetch(QUERIES["lock_member"], program_id, member_id)
+    return {row["wallet_id"]: row["asset"] for row in rows}
+
+
+async def rename_member(connection: db.Connection, program_id: str, wallet_ids: list[int], name: str) -> None:
+    """Gives wallets to another member id."""
+    await connection.execute(QUERIES["rename_member"], program_id, wallet_ids, name)
+
+
+async def bound_wallets(connection: db.Connection, program_id: str, after: int, limit: int) -> tuple[int, int]:
+    """Tells the last of the next so many wallets behind one, and how many there are."""
+    row = await connection.fetchrow(QUERIES["bound_wallets"], program_id, after, limit)
+    assert row is not None, "An aggregate has a row."
+    return row["last"] or after, row["count"]
+
+
+async def list_expired_wallets(
+    connection: db.Connection,
+    program_id: str,
+    asset: str,
+    *,
+    between: tuple[int, int],
+    expired: tuple[datetime, datetime],
+    known_at: datetime,
+    limit: int,
+) -> list[tuple[int, Owner]]:
+    """Lists wallets behind one and up to another in which something expired within a time, as was known then."""
+    rows = await connection.fetch(
+        QUERIES["list_expired_wallets"], program_id, asset, *between, *expired, known_at, limit
+    )
+    return [(row["wallet_id"], (row["member_id"], asset)) for row in rows]

@@ -1,0 +1,261 @@
+"""What expired is given back to a whole program: page by page, each page the same however often it is asked for."""
+
+import asyncio
+from datetime import datetime
+from typing import Any
+
+import pytest
+from plaudit.ledger.v1 import ledger_pb2, ledger_service_pb2
+
+from services.kernel import clock, errors, times
+from services.ledger import model
+from services.ledger.decisions import giving
+from services.ledger.operations import booking, unexpiring
+from tests.conftest import START
+from tests.ledger.histories import HOUR
+from tests.ledger.test_server import assert_sound
+from tests.support.harness import LEDGER_SCOPES, LedgerHarness, credential
+from tests.support.ledger import earn, hold, spend
+from tests.support.refusals import refusal
+
+NOW = START + 10 * HOUR
+Response = ledger_service_pb2.UnexpireLotsResponse
+
+
+async def unexpire_lots(ledger: LedgerHarness, *, program: str = "demo", **other: Any) -> Response:
+    """Gives back what expired between the first and the fifth hour, without an end of its own."""
+    asked = {
+        "request_id": "u1",
+        "asset": "points",
+        "expired_from_time": START + HOUR,
+        "expired_until_time": START + 5 * HOUR,
+        "reason": "The law changed",
+        "actor": "staff-1",
+        **other,
+    }
+    instants = {name: times.to_proto(value) for name, value in asked.items() if isinstance(value, datetime)}
+    request = ledger_service_pb2.UnexpireLotsRequest(**{**asked, **instants})
+    return await ledger.stub.UnexpireLots(request, metadata=credential(program, LEDGER_SCOPES))
+
+
+async def all_pages(ledger: LedgerHarness, size: int, **other: Any) -> list[tuple[str, int]]:
+    """Asks until there is no token."""
+    found, token = [], ""
+    for _ in range(100):
+        page = await unexpire_lots(ledger, page_size=size, page_token=token, **other)
+        found += [(each.member_id, each.amount) for each in page.members]
+        token = page.next_page_token
+        if not token:
+            return found
+    raise AssertionError("The pages come to an end.")
+
+
+async def expire_of(ledger: LedgerHarness, time: clock.ManualClock, count: int) -> None:
+    """Lets a lot of each of some members expire, of each another amount, and turns the clock to long after that."""
+    time.value = START
+    await ledger.post(*(earn(f"e{n}", f"m{n:02}", n + 1, expires=START + 2 * HOUR) for n in range(count)))
+    time.value = NOW
+
+
+async def test_unexpire_gives_back_what_expired_in_the_time(ledger: LedgerHarness, time: clock.ManualClock) -> None:
+    """What ended from the beginning on and before the end is given back; what was spent or is held is not."""
+    await ledger.post(
+        earn("first", "in", 1, expires=START + HOUR),
+        earn("last", "in", 2, expires=START + 4 * HOUR),
+        earn("spent", "in", 4, expires=START + 4 * HOUR, priority=0),
+        earn("other", "in", 100, expires=START + 2 * HOUR, asset="credits"),
+        earn("early", "out", 8, expires=START + HOUR / 2),
+        earn("late", "out", 16, expires=START + 5 * HOUR),
+        earn("live", "out", 32),
+    )
+    await ledger.post(earn("of-other", "in", 64, expires=START + 2 * HOUR), program="other")
+    time.value = START + 2 * HOUR
+    await ledger.post(spend("s1", "in", 4), hold("h1", "in", 1, timeout_s=36_000))
+    time.value = NOW
+    page = await unexpire_lots(ledger)
+
+    assert [(each.member_id, each.amount) for each in page.members] == [("in", 2)]
+    assert page.next_page_token == ""
+    balance = await ledger.balance("in")
+    assert (balance.available, balance.held, balance.lifetime_expired) == (2, 1, 0)
+    assert not balance.HasField("next_expiry")
+    [line, *_] = await ledger.statement("in")
+    assert (line.kind, line.amount, line.reason, line.actor) == (
+        ledger_pb2.ENTRY_KIND_UNEXPIRY,
+        1,
+        "The law changed",
+        "staff-1",
+    )
+    assert (await ledger.balance("in", program="other")).lifetime_expired == 64
+    await booking.book_due(ledger.ledger)
+    await assert_sound(ledger)
+
+
+async def test_pages_are_the_whole(ledger: LedgerHarness, time: clock.ManualClock) -> None:
+    """Pages of any size put together are all members, and repeated under the same id they say the same again."""
+    await expire_of(ledger, time, 11)
+    whole = await all_pages(ledger, 3)
+
+    assert sorted(whole) == [(f"m{n:02}", n + 1) for n in range(11)]
+    for size in (1, 3, 5, 11, 12, 1000):
+        assert await all_pages(ledger, size) == whole
+    assert await ledger.ledger.pool.fetchval("SELECT count(*) FROM journal WHERE kind = 'UNEXPIRY'") == 11
+    await assert_sound(ledger)
+
+
+async def test_page_repeated_changes_nothing(ledger: LedgerHarness, time: clock.ManualClock) -> None:
+    """A page that is asked for again answers the same and writes nothing, whatever happened to its members since."""
+    await expire_of(ledger, time, 4)
+    first = await unexpire_lots(ledger, page_size=2)
+    time.value = NOW + HOUR
+    await ledger.post(spend("s1", "m00", 1), earn("new", "m01", 50, at=START, expires=START + 2 * HOUR))
+    count = await ledger.ledger.pool.fetchval("SELECT count(*) FROM journal")
+
+    assert await unexpire_lots(ledger, page_size=2) == first
+    assert await ledger.ledger.pool.fetchval("SELECT count(*) FROM journal") == count
+
+
+async def test_what_ends_after_the_first_call_is_left_out(ledger: LedgerHarness, time: clock.ManualClock) -> None:
+    """What had not expired when it was first asked for is not given back by a later page of the same request."""
+    await ledger.post(
+        earn("e1", "m1", 1, expires=START + 2 * HOUR),
+        earn("e2", "m2", 2, expires=START + 4 * HOUR),
+        earn("e3", "m2", 4, expires=START + 2 * HOUR),
+    )
+    time.value = START + 3 * HOUR
+    first = await unexpire_lots(ledger, page_size=1)
+    time.value = NOW
+    second = await unexpire_lots(ledger, page_size=1, page_token=first.next_page_token)
+
+    given = [(each.member_id, each.amount) for page in (first, second) for each in page.members]
+    assert given == [("m1", 1), ("m2", 4)]
+
+
+async def test_other_content_is_refused(ledger: LedgerHarness, time: clock.ManualClock) -> None:
+    """The same id with anything else but the page is refused with what differs, and as an operation too."""
+    await expire_of(ledger, time, 2)
+    await unexpire_lots(ledger, page_size=1)
+
+    changes: tuple[tuple[str, Any], ...] = (
+        ("asset", "credits"),
+        ("expired_from_time", START),
+        ("expired_until_time", START + 6 * HOUR),
+        ("expire_time", NOW + HOUR),
+        ("reason", "Another law changed"),
+        ("actor", "staff-2"),
+    )
+    for field, value in changes:
+        found = await refusal(unexpire_lots(ledger, **{field: value}))
+        assert (found.code, found.reason) == (errors.Code.ALREADY_EXISTS, "REQUEST_ID_REUSED")
+        assert [each.field for each in found.violations] == [
+            "".join(part.title() if place else part for place, part in enumerate(field.split("_")))
+        ]
+    [result] = await ledger.post(earn("u1"))
+    assert result.refusal.reason == "REQUEST_ID_REUSED"
+    assert len((await unexpire_lots(ledger)).members) == 2
+
+
+async def test_empty_time_is_refused(ledger: LedgerHarness) -> None:
+    """A time that does not end after its beginning is refused by its field."""
+    found = await refusal(unexpire_lots(ledger, expired_until_time=START + HOUR))
+
+    assert [each.field for each in found.violations] == ["expiredUntilTime"]
+
+
+async def test_end_that_has_passed_is_refused_for_ever(ledger: LedgerHarness, time: clock.ManualClock) -> None:
+    """An end that is over is refused, to the letter the same when it is asked later, and nothing is given back."""
+    await expire_of(ledger, time, 1)
+    first = await refusal(unexpire_lots(ledger, expire_time=NOW))
+    time.value = NOW + HOUR
+    again = await refusal(unexpire_lots(ledger, expire_time=NOW))
+
+    assert (first.code, first.reason) == (errors.Code.FAILED_PRECONDITION, "LOT_LIFE_EMPTY")
+    assert (first.message, dict(first.metadata)) == (again.message, dict(again.metadata))
+    assert (await ledger.balance("m00")).available == 0
+
+
+async def test_member_who_is_too_rich_is_told(
+    ledger: LedgerHarness, time: clock.ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member whose balance would be too large is told with the refusal, and the others have theirs back."""
+    await expire_of(ledger, time, 2)
+    await ledger.post(earn("new", "m00", 8))
+    monkeypatch.setattr(model, "BALANCE_MAX", 8)
+    page = await unexpire_lots(ledger)
+
+    assert [(each.member_id, each.amount, each.refusal.reason) for each in page.members] == [
+        ("m00", 0, "BALANCE_LIMIT"),
+        ("m01", 2, ""),
+    ]
+    assert await unexpire_lots(ledger) == page
+
+
+async def test_page_size_is_bounded(ledger: LedgerHarness, time: clock.ManualClock) -> None:
+    """No size means 50, and a negative one is refused."""
+    await expire_of(ledger, time, 52)
+
+    assert len((await unexpire_lots(ledger)).members) == 50
+    assert (await refusal(unexpire_lots(ledger, page_size=-1))).violations[0].field == "pageSize"
+
+
+@pytest.mark.parametrize("token", ["x", "é", "A" * 1024])
+async def test_garbage_token_is_refused(ledger: LedgerHarness, token: str) -> None:
+    """What is no token of this request is refused by its field."""
+    assert (await refusal(unexpire_lots(ledger, page_token=token))).violations[0].field == "pageToken"
+
+
+async def test_token_belongs_to_its_request(ledger: LedgerHarness, time: clock.ManualClock) -> None:
+    """A token is refused under another request id and in another program."""
+    await expire_of(ledger, time, 3)
+    token = (await unexpire_lots(ledger, page_size=1)).next_page_token
+
+    for other in ({"request_id": "u2"}, {"program": "other"}):
+        found = await refusal(unexpire_lots(ledger, page_token=token, **other))
+        assert found.violations[0].field == "pageToken"
+
+
+async def test_long_way_between_members_is_gone_in_pages(
+    ledger: LedgerHarness, time: clock.ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page looks through so many wallets at most; where none has anything, it is empty and says how to go on."""
+    await expire_of(ledger, time, 9)
+    monkeypatch.setattr(unexpiring, "EXAMINED_MAX", 2)
+    pages = await all_pages(ledger, 1000)
+    empty = await unexpire_lots(ledger, request_id="u2", expired_from_time=START + 4 * HOUR)
+
+    assert len(pages) == 9
+    assert list(empty.members) == []
+    assert empty.next_page_token
+
+
+async def test_wallet_with_too_many_lots_takes_rounds(
+    ledger: LedgerHarness, time: clock.ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member with more lots than one operation gives back has all of them back, and the same when asked again."""
+    await ledger.post(*(earn(f"e{n}", "m1", 1, expires=START + 2 * HOUR) for n in range(10)))
+    time.value = NOW
+    monkeypatch.setattr(giving, "LOTS_MAX", 3)
+    page = await unexpire_lots(ledger)
+
+    assert [(each.member_id, each.amount) for each in page.members] == [("m1", 10)]
+    assert await unexpire_lots(ledger) == page
+    await assert_sound(ledger)
+
+
+async def test_forgotten_members_get_nothing(ledger: LedgerHarness, time: clock.ManualClock) -> None:
+    """Whoever was forgotten is no member any more: nothing is given back to nobody."""
+    await expire_of(ledger, time, 2)
+    request = ledger_service_pb2.ForgetMemberRequest(member_id="m00", request_id="f1")
+    await ledger.stub.ForgetMember(request, metadata=credential("demo", LEDGER_SCOPES))
+
+    assert [each.member_id for each in (await unexpire_lots(ledger)).members] == ["m01"]
+
+
+async def test_unexpire_raced_by_64_callers_happens_once(ledger: LedgerHarness, time: clock.ManualClock) -> None:
+    """64 callers with one request id give back once and are told the same."""
+    await expire_of(ledger, time, 5)
+    pages = await asyncio.gather(*(unexpire_lots(ledger) for _ in range(64)))
+
+    assert len({page.SerializeToString(deterministic=True) for page in pages}) == 1
+    assert await ledger.ledger.pool.fetchval("SELECT sum(balance) FROM wallets") == 15
+    await assert_sound(ledger)
