@@ -64,7 +64,9 @@ class _ClawBackPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ClawBa
     CLAW_BACK_POLICY_UNSPECIFIED: _ClawBackPolicy.ValueType  # 0
     """Not set; refused."""
     CLAW_BACK_POLICY_WRITE_OFF: _ClawBackPolicy.ValueType  # 1
-    """Nowhere: it is written off."""
+    """Nowhere: it is written off, for good. What comes back later, out of a hold or by a reversal, is the member's; where
+    that must not be, a debt takes it.
+    """
     CLAW_BACK_POLICY_OTHER_LOTS: _ClawBackPolicy.ValueType  # 2
     """The member's other lots, the newest first; what is still missing is written off."""
     CLAW_BACK_POLICY_OTHER_LOTS_THEN_DEBT: _ClawBackPolicy.ValueType  # 3
@@ -78,7 +80,9 @@ class ClawBackPolicy(_ClawBackPolicy, metaclass=_ClawBackPolicyEnumTypeWrapper):
 CLAW_BACK_POLICY_UNSPECIFIED: ClawBackPolicy.ValueType  # 0
 """Not set; refused."""
 CLAW_BACK_POLICY_WRITE_OFF: ClawBackPolicy.ValueType  # 1
-"""Nowhere: it is written off."""
+"""Nowhere: it is written off, for good. What comes back later, out of a hold or by a reversal, is the member's; where
+that must not be, a debt takes it.
+"""
 CLAW_BACK_POLICY_OTHER_LOTS: ClawBackPolicy.ValueType  # 2
 """The member's other lots, the newest first; what is still missing is written off."""
 CLAW_BACK_POLICY_OTHER_LOTS_THEN_DEBT: ClawBackPolicy.ValueType  # 3
