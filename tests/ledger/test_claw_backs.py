@@ -13,7 +13,7 @@ from services.ledger.operations import booking
 from tests.conftest import START
 from tests.ledger.test_server import YEAR, assert_sound
 from tests.support.harness import LedgerHarness
-from tests.support.ledger import cancel, claw_back, earn, hold, release, spend, unexpire
+from tests.support.ledger import cancel, claw_back, earn, hold, release, reverse, spend, unexpire
 from tests.support.outcomes import happen, reasons, refused
 
 CALLERS = 64
@@ -86,6 +86,30 @@ async def test_claw_back_takes_of_lots_no_more_than_they_have(ledger: LedgerHarn
     assert (taken(posting), posting.debt) == (50, 50)
     # What came back repaid the debt at once.
     assert (balance.available, balance.held, balance.debt) == (10, 0, 0)
+    await assert_sound(ledger)
+
+
+@pytest.mark.parametrize(
+    ("policy", "available"), [(WRITE_OFF, 60), (OTHER_LOTS, 60), (OTHER_LOTS_THEN_DEBT, 0), (DEBT, 0)]
+)
+@pytest.mark.parametrize("ends", ["release", "time", "reversal"])
+async def test_what_was_written_off_is_kept_when_it_comes_back(
+    ledger: LedgerHarness, time: clock.ManualClock, policy: Any, available: int, ends: str
+) -> None:
+    """What comes back after a claw-back is the member's where it was written off, and repays what is owed for it."""
+    await happen(ledger, earn("e1", amount=60))
+    await happen(ledger, spend("x1", amount=60) if ends == "reversal" else hold("x1", amount=60, timeout_s=60))
+    [posting] = await happen(ledger, claw_back("k1", "e1", policy=policy))
+    if ends == "time":
+        time.value += timedelta(seconds=60)
+    else:
+        await happen(ledger, release("b1", "x1") if ends == "release" else reverse("b1", "x1"))
+    balance = await ledger.balance("m1")
+
+    assert (posting.written_off, posting.debt) == (available, 60 - available)
+    assert balance.available == available
+    await booking.book_due(ledger.ledger)
+    assert (await refused(ledger, spend("s1", amount=available + 1)))[1]["available"] == str(available)
     await assert_sound(ledger)
 
 
