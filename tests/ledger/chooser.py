@@ -83,10 +83,13 @@ class Chooser:
     posted: list[Step] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Draws what kind of world it is: when it begins, how fast it goes, and how rich it is."""
+        """Draws what kind of world it is: when it begins, how fast it goes, how rich it is, and how crowded."""
         self.start = self.pick(STARTS) + self.random.randrange(48) * timedelta(hours=1)
         self.unit = self.pick(UNITS)
         self.is_rich = self.chance(5)
+        often = "gems" if self.is_rich else "points"
+        self.members = MEMBERS[: self.number(1, 2)]
+        self.owners = [(member, asset) for member in self.members for asset in (often, often, often, *ASSETS)]
         self.now = self.start
 
     def pick(self, choices: Sequence[Choice]) -> Choice:
@@ -131,6 +134,9 @@ class Chooser:
     def turn(self) -> timedelta:
         """Picks how far time goes: mostly to the grid, a microsecond before it or after it."""
         ahead = self.unit - (self.now - self.start) % self.unit
+        ends = [hold.ends - self.now for hold in self.oracle.book.holds.values() if hold.reserves(self.now)]
+        if ends and self.chance(4):
+            return self.pick(ends)
         return self.pick((MICROSECOND, ahead, ahead, ahead - MICROSECOND, ahead + self.unit, ahead + 3 * self.unit))
 
     def look_at(self) -> datetime | None:
@@ -170,7 +176,7 @@ class Chooser:
 
     def riches(self) -> Call:
         """Gives a member nearly as much of an asset as anybody can have."""
-        member = self.pick(MEMBERS)
+        member = self.pick(self.members)
         gift = Ask("gift", "adjust", member=member, asset="points", amount=RICHES + 50, reason="first", actor="staff-1")
         change = Ask(
             "change", "exchange", member=member, asset="points", to_asset="gems", amount=RICHES - self.number(1, 9)
@@ -211,10 +217,8 @@ class Chooser:
 
     def owner(self, *, rich: bool = False) -> Owner:
         """Picks whose wallet: mostly of points, and where that matters one that has some."""
-        often = "gems" if self.is_rich else "points"
-        owners = [(member, asset) for member in MEMBERS for asset in (often, often, often, *ASSETS)]
-        richer = [each for each in owners if self.available.get(each)] if rich else []
-        return self.pick(richer if richer and not self.chance(10) else owners)
+        richer = [each for each in self.owners if self.available.get(each)] if rich else []
+        return self.pick(richer if richer and not self.chance(10) else self.owners)
 
     def amount(self, asset: str) -> int:
         """Picks an amount that is given: enough of them come to the largest balance in a rich world."""
@@ -337,7 +341,7 @@ class Chooser:
             whole = lots[number].amount - lots[number].clawed_back if number is not None else 0
         asked: dict[str, object] = {"target": target}
         if kind == "claw_back":
-            asked["policy"] = self.pick(("WRITE_OFF", "OTHER_LOTS", "OTHER_LOTS_THEN_DEBT", "DEBT"))
+            asked["policy"] = self.pick(("WRITE_OFF", "OTHER_LOTS", "OTHER_LOTS_THEN_DEBT", "DEBT", "DEBT"))
         return asked if kind in ("release", "confirm", "cancel") else {**asked, "amount": self.part(whole)}
 
     def target(self, kind: str) -> str:

@@ -179,12 +179,12 @@ class World:
         response = await self.ledger.stub.ListEntries(request, metadata=self.metadata)
         entries = list(reversed(response.entries))
         balance = 0
-        told: Counter[tuple[str, datetime]] = Counter()
+        told: Counter[tuple[str, datetime, str]] = Counter()
         for entry in entries:
             balance += entry.amount
             assert entry.balance == balance >= 0, f"the statement of {owner} adds up to {balance} at {entry}"
             kind = ledger_pb2.EntryKind.Name(entry.kind).removeprefix("ENTRY_KIND_")
-            told[kind, times.from_proto(entry.occur_time)] += entry.amount
+            told[kind, times.from_proto(entry.occur_time), entry.cause.event_id] += entry.amount
         wallet = self.oracle.book.wallet(owner, self.time.value)
         expected = {key: amount for key, amount in wallet.entries.items() if amount}
         assert {key: amount for key, amount in told.items() if amount} == expected, f"the statement of {owner}"

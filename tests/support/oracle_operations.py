@@ -101,11 +101,11 @@ def earn(book: Book, ask: Ask, now: datetime) -> Answer:
         lot.expires, lot.priority, lot.promotional = expires, ask.priority, ask.promotional
         lot.policy, lot.event = ask.expiry, ask.event
         book.earns[ask.request_id] = Earned(ask.owner, lot.number, ask.budget)
-        wallet.enter("EARN", occurred, amount)
+        wallet.enter("EARN", occurred, amount, ask.event)
         wallet.roll(now)
         if lot.is_over(now):
             lot.is_told = True
-            wallet.enter("EXPIRY", now, -amount)
+            wallet.enter("EXPIRY", now, -amount, lot.event)
         wallet.settle(now)
     return Answer(posted=now, amount=amount, expires=expires)
 
@@ -133,7 +133,7 @@ def cancel(book: Book, ask: Ask, now: datetime) -> Answer:
         budget.left += 0 if budget.closed else lot.amount
     parts = wallet.take([lot], lot.amount, now, "CANCEL")
     lot.effective = None
-    wallet.enter("CANCELLATION", ask.at or now, -lot.amount)
+    wallet.enter("CANCELLATION", ask.at or now, -lot.amount, ask.event)
     return Answer(posted=now, amount=lot.amount, parts=wallet.named(parts))
 
 
@@ -156,7 +156,7 @@ def claw_back(book: Book, ask: Ask, now: datetime) -> Answer:
         raise RefusedError("PART_TOO_LARGE", left=left, requested=ask.amount)
     amount = ask.amount or left
     if lot.is_over(now) and lot.rest(now):
-        wallet.enter("UNEXPIRY", now, min(amount, lot.rest(now)))
+        wallet.enter("UNEXPIRY", now, min(amount, lot.rest(now)), lot.event)
     parts = wallet.take([lot], amount, now, "CLAW_BACK")
     lot.clawed_back += amount
     missing = amount - sum(part.amount for part in parts)
@@ -166,7 +166,7 @@ def claw_back(book: Book, ask: Ask, now: datetime) -> Answer:
     taken = sum(part.amount for part in parts)
     debt = amount - taken if ask.policy.endswith("DEBT") else 0
     if taken:
-        wallet.enter("CLAW_BACK", ask.at or now, -taken)
+        wallet.enter("CLAW_BACK", ask.at or now, -taken, ask.event)
     if debt:
         wallet.debts.append((now, debt))
     if budget is not None:
@@ -187,7 +187,7 @@ def spend(book: Book, ask: Ask, now: datetime) -> Answer:
     wallet = book.wallet(ask.owner, now)
     parts = _burn(wallet, ask.amount, now, "SPEND")
     book.takings[ask.request_id] = Taking(ask.owner, parts)
-    wallet.enter("SPEND", ask.at or now, -ask.amount)
+    wallet.enter("SPEND", ask.at or now, -ask.amount, ask.event)
     answer = Answer(posted=now, amount=ask.amount, parts=wallet.named(parts), version=VERSION)
     wallet.roll(now, parts)
     return answer
@@ -215,7 +215,7 @@ def capture(book: Book, ask: Ask, now: datetime) -> Answer:
         raise RefusedError("PART_TOO_LARGE", left=held.amount, requested=ask.amount)
     amount = ask.amount or held.amount
     held.state, held.ended = "CAPTURED", now
-    wallet.enter("SPEND", ask.at or now, -amount)
+    wallet.enter("SPEND", ask.at or now, -amount, ask.event)
     if amount < held.amount:
         wallet.give_back(held, held.amount - amount, now, "HOLD")
         wallet.settle(now)
@@ -253,7 +253,7 @@ def reverse(book: Book, ask: Ask, now: datetime) -> Answer:
         raise RefusedError("PART_TOO_LARGE", left=taking.left, requested=ask.amount)
     wallet, amount = book.wallet(taking.owner, now), ask.amount or taking.left
     _check_room(wallet, amount, now)
-    wallet.enter("REVERSAL", ask.at or now, amount)
+    wallet.enter("REVERSAL", ask.at or now, amount, ask.event)
     returned = wallet.give_back(taking, amount, now, "SPEND")
     wallet.settle(now)
     return Answer(posted=now, amount=amount, parts=wallet.named(returned))
@@ -264,14 +264,14 @@ def adjust(book: Book, ask: Ask, now: datetime) -> Answer:
     wallet = book.wallet(ask.owner, now)
     if ask.amount < 0:
         parts = _burn(wallet, -ask.amount, now, "ADJUST")
-        wallet.enter("ADJUSTMENT", ask.at or now, ask.amount)
+        wallet.enter("ADJUSTMENT", ask.at or now, ask.amount, ask.event)
         return Answer(posted=now, amount=-ask.amount, parts=wallet.named(parts), version=VERSION)
     if ask.expires is not None and ask.expires <= now:
         raise RefusedError("LOT_LIFE_EMPTY", effectiveTime=now, expireTime=ask.expires)
     _check_room(wallet, ask.amount, now)
     lot = wallet.add_lot(ask.amount, "ADJUST", now, now)
     lot.expires, lot.event = ask.expires, ask.event
-    wallet.enter("ADJUSTMENT", ask.at or now, ask.amount)
+    wallet.enter("ADJUSTMENT", ask.at or now, ask.amount, ask.event)
     wallet.settle(now)
     return Answer(posted=now, amount=ask.amount, expires=ask.expires)
 
@@ -290,10 +290,10 @@ def exchange(book: Book, ask: Ask, now: datetime) -> Answer:
         raise RefusedError("INSUFFICIENT_BALANCE", available=source.available(now), requested=taken)
     _check_room(target, given, now)
     parts = _burn(source, taken, now, "EXCHANGE")
-    source.enter("EXCHANGE", ask.at or now, -taken)
+    source.enter("EXCHANGE", ask.at or now, -taken, ask.event)
     lot = target.add_lot(given, "EXCHANGE", now, now)
     lot.event = ask.event
-    target.enter("EXCHANGE", ask.at or now, given)
+    target.enter("EXCHANGE", ask.at or now, given, ask.event)
     target.settle(now)
     return Answer(posted=now, amount=taken, given=given, parts=source.named(parts), version=VERSION)
 
@@ -318,7 +318,7 @@ def expire(book: Book, ask: Ask, now: datetime) -> Answer:
     ended = [lot for lot in lots if lot.lives(now)]
     for lot in ended:
         lot.expires, lot.is_told = now, True
-        wallet.enter("EXPIRY", now, -lot.rest(now))
+        wallet.enter("EXPIRY", now, -lot.rest(now), lot.event)
     return Answer(posted=now, amount=sum(lot.rest(now) for lot in ended))
 
 
@@ -339,7 +339,7 @@ def unexpire(book: Book, ask: Ask, now: datetime) -> Answer:
         parts.append(part)
         again = wallet.add_lot(part.amount, "UNEXPIRY", now, now)
         again.expires, again.priority, again.promotional = ask.expires, lot.priority, lot.promotional
-        wallet.enter("UNEXPIRY", now, part.amount)
+        wallet.enter("UNEXPIRY", now, part.amount, lot.event)
     wallet.settle(now)
     return Answer(posted=now, amount=total, expires=ask.expires, parts=wallet.named(parts))
 

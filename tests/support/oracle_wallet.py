@@ -137,14 +137,14 @@ class Standing:
 
 @dataclass
 class Wallet:
-    """One member's holding of one asset; `entries` sums its statement by kind and when it occurred."""
+    """One member's holding of one asset; `entries` sums its statement by kind, time and cause."""
 
     owner: Owner
     lots: list[Lot] = field(default_factory=list)
     holds: list[Hold] = field(default_factory=list)
     debts: list[tuple[datetime, int]] = field(default_factory=list)
     carried: int = 0
-    entries: Counter[tuple[str, datetime]] = field(default_factory=Counter)
+    entries: Counter[tuple[str, datetime, str]] = field(default_factory=Counter)
 
     def debt(self, t: datetime) -> int:
         """Tells what is owed at an instant."""
@@ -206,9 +206,9 @@ class Wallet:
         """Names what was touched, as an answer does."""
         return tuple(Part(self.name(part.lot), part.amount, part.expires) for part in parts if part.amount)
 
-    def enter(self, kind: str, at: datetime, amount: int) -> None:
-        """Adds to the statement."""
-        self.entries[kind, at] += amount
+    def enter(self, kind: str, at: datetime, amount: int, event: str = "") -> None:
+        """Adds to the statement; what expires or comes back has the cause of its earn."""
+        self.entries[kind, at, event] += amount
 
     def add_lot(self, amount: int, kind: str, occurred: datetime, effective: datetime | None) -> Lot:
         """Makes a lot; lots count from 0 in the order in which they are made."""
@@ -239,7 +239,7 @@ class Wallet:
                 lot.moves.append(Move(now, -given, kind, taking if isinstance(taking, Hold) else None))
                 returned.append(Taken(part.lot, given, part.expires))
                 if lot.is_told:
-                    self.enter("EXPIRY", now, -given)
+                    self.enter("EXPIRY", now, -given, lot.event)
         return returned
 
     def settle(self, now: datetime) -> None:
@@ -269,6 +269,7 @@ class Wallet:
         for at, _, what in sorted(ends, key=lambda end: end[:2]):
             what.is_told = True
             if isinstance(what, Lot):
-                self.enter("EXPIRY", at, -what.rest(at))
+                self.enter("EXPIRY", at, -what.rest(at), what.event)
             else:
-                self.enter("EXPIRY", at, -sum(part.amount for part in what.parts if self.lots[part.lot].is_told))
+                for lot, amount in ((self.lots[part.lot], part.amount) for part in what.parts):
+                    self.enter("EXPIRY", at, -amount if lot.is_told else 0, lot.event)
