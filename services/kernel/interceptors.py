@@ -7,9 +7,11 @@ raise `DomainError` and never touch the context.
 
 import asyncio
 import math
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, TypeAlias
 
 import grpc
@@ -20,8 +22,9 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from plaudit.type.v1 import options_pb2
+from prometheus_client import Histogram
 
-from services.kernel import calls, errors, fields, ids, logs, metrics
+from services.kernel import calls, errors, fields, logs, metrics
 from services.kernel.tokens import ANY_PROGRAM, Caller
 
 # A call without a deadline of its own gets this one; a longer one is cut to it.
@@ -113,7 +116,8 @@ class _Observed:
         self._context = context
         self._metadata = dict(context.invocation_metadata() or ())
         given = str(self._metadata.get(calls.CORRELATION_HEADER, ""))
-        self._correlation_id = given[: calls.CORRELATION_LENGTH_MAX] or str(ids.new_id())
+        # As many random bits as a trace id of W3C's Trace Context.
+        self._correlation_id = given[: calls.CORRELATION_LENGTH_MAX] or os.urandom(16).hex()
         self._program = ""
         self._started = time.perf_counter()
 
@@ -159,7 +163,7 @@ class _Observed:
 
     def _finish(self, code: str, reason: str) -> None:
         duration_s = time.perf_counter() - self._started
-        metrics.RPC_SECONDS.labels(self._name, code).observe(duration_s)
+        _duration_of(self._name, code).observe(duration_s)
         logs.get_logger().info(
             "rpc",
             method=self._name,
@@ -168,6 +172,12 @@ class _Observed:
             reason=reason,
             duration_ms=round(duration_s * 1000, 1),
         )
+
+
+@cache
+def _duration_of(name: str, code: str) -> Histogram:
+    """Gives the durations of calls of one method that ended in one way; there are as many as in the contracts."""
+    return metrics.RPC_SECONDS.labels(name, code)
 
 
 def _parse(wire: bytes, deserialize: Callable[[bytes], Any] | None) -> Message:

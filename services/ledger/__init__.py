@@ -27,4 +27,6 @@ L14. The member's id stands in `wallets` only: a member can be forgotten, and ev
 L15. Each row of the journal is sealed within a minute; one that is changed, removed, swapped or put there later is
     found and its block named, and history that is sealed anew differs from a head that was signed
     (`seal_blocks_key`, check).
+L16. The report of liability at an instant is the same for ever, whatever happens later, and what is open and pending
+    in it is what members have (`redemption_estimates_not_back_dated`, check).
 """

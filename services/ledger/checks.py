@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from services.kernel import clock, db, feed, times
 from services.kernel.checks import CheckRow, StatusRow, compare
-from services.ledger.operations import sealing, verifying
+from services.ledger.operations import liability, sealing, verifying
 from services.ledger.store import QUERIES
 from services.ledger.store import sealing as sealing_store
 
@@ -19,7 +19,7 @@ DATABASE_CLOCK = clock.DatabaseClock()
 async def check(
     pool: db.Pool, time: clock.Clock = DATABASE_CLOCK, *, seal_keys: Collection[bytes] | None = None
 ) -> list[CheckRow]:
-    """Replays the journal against balances and lots, holds against allocations, seals against it.
+    """Replays the journal against balances and lots, holds against allocations, liability and seals against it.
 
     Without the public keys of seals, heads are taken to be signed by the keys that are stored beside them.
     """
@@ -44,6 +44,7 @@ async def _check(connection: db.Connection, time: clock.Clock, seal_keys: Collec
         await _row(connection, "check_budgets", "budgets against the journal", counts["budgets"]),
         await _row(connection, "check_budget_uses", "what budgets gave against what was earned", counts["budgets"]),
         await _row(connection, "check_cashbacks", "cashbacks against purchases", entries),
+        CheckRow("liability against balances", lots, tuple(await liability.find_problems(connection, now))),
         CheckRow("expiries against time", lots + counts["holds"], tuple(unbooked)),
         await _check_seals(connection, now, seal_keys),
         *await feed.check(connection, QUERIES["check_positions"]),

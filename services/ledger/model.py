@@ -142,9 +142,13 @@ class Linked:
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """Books what is over in one wallet: expired lots and timed-out holds. Asked for by Plaudit itself."""
+    """Books what is over in one wallet: timed-out holds, and expired lots, all of them or those of some numbers.
+
+    Asked for by Plaudit itself.
+    """
 
     owner: Owner
+    numbers: frozenset[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

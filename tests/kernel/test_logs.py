@@ -22,9 +22,27 @@ except ValueError:
 """
 
 
-def lines_of(log_format: str, level: str = "info") -> list[str]:
+ODD_PROGRAM = """
+import uuid
+from dataclasses import dataclass, field
+from services.kernel import logs
+
+@dataclass
+class Settings:
+    name: str = "Zoë"
+    password: str = field(default="hunter2", repr=False)
+
+logs.configure(service="test", role="serve", log_format={format!r}, level={level!r})
+logs.get_logger().info("settings", settings=Settings(), known=uuid.UUID(int=7))
+logs.get_logger().info("odd", text="\\ud800", big=2**80, wire=b"\\xff", keys={{1: Settings()}})
+logs.configure(service="other", role="work", log_format={format!r}, level={level!r})
+logs.get_logger().info("after", service="mine")
+"""
+
+
+def lines_of(log_format: str, level: str = "info", program: str = PROGRAM) -> list[str]:
     """Runs a process that logs, and gives the lines that it wrote."""
-    program = PROGRAM.format(format=log_format, level=level)
+    program = program.format(format=log_format, level=level)
     result = subprocess.run(
         [sys.executable, "-c", program], env=environment(), capture_output=True, text=True, timeout=60, check=True
     )
@@ -45,6 +63,27 @@ def test_json_log_is_one_object_a_line() -> None:
     )
     assert seen["timestamp"].endswith("Z")
     assert "ValueError: for once" in failed["exception"]
+
+
+def test_json_log_takes_whatever_comes() -> None:
+    """Whatever is logged is a line of JSON, and an object shows no more than it shows by itself."""
+    settings, odd, _ = (json.loads(line) for line in lines_of("json", program=ODD_PROGRAM))
+
+    assert settings["settings"] == "Settings(name='Zoë')"
+    assert settings["known"] == "00000000-0000-0000-0000-000000000007"
+    assert (odd["text"], odd["big"], odd["wire"]) == ("\ud800", 2**80, r"b'\xff'")
+    assert odd["keys"] == {"1": "Settings(name='Zoë')"}
+
+
+def test_log_is_as_last_configured() -> None:
+    """A logger that was used before is set up anew, and a line always says which process wrote it."""
+    lines = [json.loads(line) for line in lines_of("json", program=ODD_PROGRAM)]
+
+    assert [(line["event"], line["service"], line["role"]) for line in lines] == [
+        ("settings", "test", "serve"),
+        ("odd", "test", "serve"),
+        ("after", "other", "work"),
+    ]
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])

@@ -39,7 +39,7 @@ ROLLING = ledger_pb2.ExpiryPolicy(time_zone="UTC", days=2, rolling=True)
 SPRING = ledger_pb2.Cause(campaign_id="spring")
 
 # The long search, for whoever changes the ledger: PLAUDIT_TEST_SEARCH=2000.
-SEEDS = range(int(os.environ.get("PLAUDIT_TEST_SEARCH", "12")))
+SEEDS = range(int(os.environ.get("PLAUDIT_TEST_SEARCH", "9")))
 STEPS = 60
 MEMBERS = ("m1", "m2", "m3")
 POLICIES = (
@@ -60,6 +60,8 @@ BEFORE = [
     spend("spent", amount=15),
     hold("kept", amount=10, timeout_s=7 * 86400),
     hold("short", amount=5, timeout_s=3600),
+    earn("brief", "m3", 25, expires=START + HOUR / 2),
+    hold("longer", "m3", 10, timeout_s=7200),
     hold("taken", amount=12),
     capture("captured", "taken", 8),
 ]
@@ -67,8 +69,8 @@ CHANGES: dict[str, list[ledger_pb2.Operation]] = {
     "earn": [earn("e")],
     "spend": [spend("s", amount=30)],
     "hold": [hold("h", amount=30)],
-    "capture": [capture("c", "kept", 4)],
-    "release": [release("c", "kept")],
+    "capture": [capture("c", "kept", 4), capture("d", "longer", 4)],
+    "release": [release("c", "kept"), release("d", "longer")],
     "reverse a spend": [reverse("r", "spent", 7)],
     "reverse a capture": [reverse("r", "captured")],
     "claw back": [claw_back("c", "plain", 60)],

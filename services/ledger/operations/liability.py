@@ -102,7 +102,7 @@ async def _report(connection: db.Connection, program_id: str, wanted: Wanted, as
         connection,
         program_id,
         as_of,
-        months=month_starts(wanted.zone, max(as_of, times.EPOCH)),
+        months=month_starts(wanted.zone, as_of),
         asset=wanted.asset,
         campaign_id=wanted.campaign_id,
     )

@@ -22,6 +22,7 @@ class Needs:
     operations: list[Operation] = field(default_factory=list)
     keys: list[uuid.UUID] = field(default_factory=list)
     booked: set[Owner] = field(default_factory=set)
+    booked_lots: dict[Owner, set[int]] = field(default_factory=dict)
     owners: set[Owner] = field(default_factory=set)
     target_keys: set[uuid.UUID] = field(default_factory=set)
     # What is asked of each budget, at most.
@@ -37,7 +38,10 @@ class Needs:
         needs = cls()
         for item in items:
             if isinstance(item, model.Booking):
-                needs.booked.add(item.owner)
+                if item.numbers is None:
+                    needs.booked.add(item.owner)
+                else:
+                    needs.booked_lots.setdefault(item.owner, set()).update(item.numbers)
                 needs.owners.add(item.owner)
                 needs.is_plain = False
             needs.operations.extend(batch.operations_of(item))
@@ -83,9 +87,11 @@ class Needs:
 
     def wallets_with_holds(self, state: State) -> list[int]:
         """Lists the wallets whose timed-out holds must be read: all but those that only earn."""
-        owners = self.booked | {
-            owner for operation in self.operations if operation.kind is not Kind.EARN for owner in operation.owners
-        }
+        owners = (
+            self.booked
+            | self.booked_lots.keys()
+            | {owner for operation in self.operations if operation.kind is not Kind.EARN for owner in operation.owners}
+        )
         found = {state.wallets[owner].wallet_id for owner in owners if owner in state.wallets}
         found |= {target.wallet_id for target in state.targets.values()}
         # What a hold that is over had repays a debt; of a claw-back that is yet to be decided, too.
@@ -107,6 +113,9 @@ class Needs:
             for target in state.targets.values()
             if target.kind is Kind.EARN and target.number is not None
         }
+        for owner, numbers in self.booked_lots.items():
+            if owner in state.wallets:
+                named |= {(state.wallets[owner].wallet_id, number) for number in numbers}
         for taking in state.takings.values():
             named |= {(taking.wallet_id, part.lot_number) for part in taking.parts}
         return sorted(named)

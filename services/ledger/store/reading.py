@@ -78,10 +78,14 @@ async def list_programs_to_book(connection: db.Connection, now: datetime, limit:
     return [row["program_id"] for row in await connection.fetch(QUERIES["list_programs_to_book"], now, limit)]
 
 
-async def list_wallets_to_book(connection: db.Connection, program_id: str, now: datetime, limit: int) -> list[Owner]:
-    """Lists the owners of wallets in which something is over and yet to be booked."""
-    rows = await connection.fetch(QUERIES["list_wallets_to_book"], program_id, now, limit)
-    return [(row["member_id"], row["asset"]) for row in rows]
+async def list_to_book(connection: db.Connection, program_id: str, now: datetime, limit: int) -> dict[Owner, set[int]]:
+    """Tells whose lots are over and yet to be booked, by number; no number where it is a hold."""
+    found: dict[Owner, set[int]] = {}
+    for row in await connection.fetch(QUERIES["list_lots_to_book"], program_id, now, limit):
+        found.setdefault((row["member_id"], row["asset"]), set()).add(row["number"])
+    for row in await connection.fetch(QUERIES["list_holds_to_book"], program_id, now, limit):
+        found.setdefault((row["member_id"], row["asset"]), set())
+    return found
 
 
 async def read_journal(
