@@ -7,7 +7,7 @@ L1. Each row of the journal moves value between a wallet, a debt, a budget and t
 L2. The balance of a wallet is the sum of its entries, which count from 1 without gaps, and is explained by its totals:
     earned, spent, expired, taken back, adjusted (`journal_wallet_order`, `wallets_balance_explained`, check).
 L3. A lot's amount is what remains of it, expired or not, and what allocations took (`lots_parts_within_amount`, check).
-L4. A wallet's balance is what its open lots have left and its active holds reserve (`wallets_balance_in_limits`, check).
+L4. A wallet's balance is what its open lots have left and active holds reserve (`wallets_balance_in_limits`, check).
 L5. A request id has one outcome for ever, refusals included; other content is refused by field (`journal_key`).
 L6. A lot can be spent at t if and only if effective_at <= t < expires_at; booking an expiry changes nothing visible.
 L7. A hold is captured, released or timed out once (`holds_capture_once`, the wallet's lock). What is given back goes to
