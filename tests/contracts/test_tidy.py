@@ -31,6 +31,7 @@ EDGES = {
 # Who may ask this machine for the time. What is posted takes the database's, through a Clock.
 CLOCK_READERS = {
     ("services/kernel/ids.py", "new_id"): "the order of ids is a convenience and no promise",
+    ("services/kernel/ids.py", "new_numbers"): "the order of numbers is a convenience and no promise",
     ("services/kernel/tokens.py", "Minter.mint"): "tokens end by the clock of whoever verifies them, as RFC 7519 says",
     ("services/kernel/tokens.py", "Verifier.verify"): "likewise",
     ("services/kernel/rpc.py", "ServiceIdentity.metadata"): "renews a token well before its end",
