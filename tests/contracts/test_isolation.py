@@ -157,7 +157,7 @@ async def log_line(process: asyncio.subprocess.Process, event: str) -> str:
     async with asyncio.timeout(START_TIMEOUT_S):
         while line := (await process.stderr.readline()).decode():
             lines.append(line)
-            if f'"event": "{event}"' in line:
+            if f'"event":"{event}"' in line:
                 return line
     raise AssertionError(f"The process ended instead of saying {event}:\n{''.join(lines)}")
 
