@@ -9,6 +9,7 @@ import grpc
 from plaudit.program.v1 import program_pb2, program_service_pb2
 
 from services.kernel import clock, due, errors, interceptors
+from services.ledger.operations import booking
 from services.program import checks
 from services.program.operations import redemptions
 from services.program.operations.redemptions import REDEEM
@@ -160,7 +161,7 @@ async def test_hold_that_times_out_ends_its_redemption(
     assert pending.state == program_pb2.REDEMPTION_STATE_PENDING
 
     time.value += timedelta(seconds=redemptions.HOLD_TIMEOUT_S)
-    await ledger.ledger.book_due()
+    await booking.book_due(ledger.ledger)
     follower = program.follower()
     await follower.catch_up(await follower._source.list_heads(0))
     await due.drain(context.pool, REDEEM, lambda item: redemptions.go_on(context, item), time)
