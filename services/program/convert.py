@@ -163,9 +163,10 @@ def rule(message: program_pb2.Rule) -> model.Rule:
 
 
 def _expiry(message: program_pb2.Expiry) -> model.Expiry:
-    if not (message.months or message.days or message.end):
+    is_exact = message.end in (program_pb2.EXPIRY_END_UNSPECIFIED, program_pb2.EXPIRY_END_INSTANT)
+    if is_exact and not (message.months or message.days):
         raise errors.field_invalid(errors.Violation("rule.expiry", "must have months, days or an end"))
-    end = _enum(Period, program_pb2.ExpiryEnd, "EXPIRY_END_", message.end)
+    end = None if is_exact else _enum(Period, program_pb2.ExpiryEnd, "EXPIRY_END_", message.end)
     return model.Expiry(message.months, message.days, end, message.rolling)
 
 
@@ -215,7 +216,7 @@ def expiry_to_proto(value: model.Expiry | None) -> program_pb2.Expiry | None:
     """Tells how long value lives; nothing where that is for ever."""
     if value is None:
         return None
-    end = program_pb2.ExpiryEnd.Value(f"EXPIRY_END_{value.end.value if value.end else 'UNSPECIFIED'}")
+    end = program_pb2.ExpiryEnd.Value(f"EXPIRY_END_{value.end.value if value.end else 'INSTANT'}")
     return program_pb2.Expiry(months=value.months, days=value.days, end=end, rolling=value.is_rolling)
 
 

@@ -231,7 +231,7 @@ def _rule(rule_id: str) -> program_pb2.Rule:
         state=program_pb2.RULE_STATE_ACTIVE,
         event_type="purchase.completed",
         amount="event.properties.amount_cents / 100",
-        expiry=program_pb2.Expiry(months=12),
+        expiry=program_pb2.Expiry(months=12, end=program_pb2.EXPIRY_END_INSTANT),
         caps=[program_pb2.Cap(period=program_pb2.CAP_PERIOD_DAY, max_amount=100)],
     )
 

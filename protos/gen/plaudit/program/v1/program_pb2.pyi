@@ -145,7 +145,9 @@ class _ExpiryEnd:
 class _ExpiryEndEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExpiryEnd.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     EXPIRY_END_UNSPECIFIED: _ExpiryEnd.ValueType  # 0
-    """Not set: at the very instant."""
+    """Not set: means INSTANT; never sent."""
+    EXPIRY_END_INSTANT: _ExpiryEnd.ValueType  # 5
+    """At the very instant."""
     EXPIRY_END_DAY: _ExpiryEnd.ValueType  # 1
     """At the end of the local day."""
     EXPIRY_END_MONTH: _ExpiryEnd.ValueType  # 2
@@ -159,7 +161,9 @@ class ExpiryEnd(_ExpiryEnd, metaclass=_ExpiryEndEnumTypeWrapper):
     """Says where the life of value ends. The end is exclusive: a period ends where the next one begins."""
 
 EXPIRY_END_UNSPECIFIED: ExpiryEnd.ValueType  # 0
-"""Not set: at the very instant."""
+"""Not set: means INSTANT; never sent."""
+EXPIRY_END_INSTANT: ExpiryEnd.ValueType  # 5
+"""At the very instant."""
 EXPIRY_END_DAY: ExpiryEnd.ValueType  # 1
 """At the end of the local day."""
 EXPIRY_END_MONTH: ExpiryEnd.ValueType  # 2
