@@ -54,7 +54,7 @@ REFUSALS = {
     "503": ("Unavailable", "A part of Plaudit is away. Try again after `Retry-After` seconds, with the same key."),
     "504": ("TimedOut", "Time ran out. Ask again with the same key for the definite answer."),
 }
-BODY_REFUSALS = frozenset({"408", "409", "413", "415"})
+BODY_REFUSALS = frozenset({"408", "413", "415"})
 READ_REFUSALS = frozenset(REFUSALS) - BODY_REFUSALS
 RETRIED = frozenset({"429", "503"})
 
