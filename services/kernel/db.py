@@ -34,13 +34,12 @@ LOCK_TIMEOUT = "5s"
 ATTEMPTS_MAX = 6
 BACKOFF_BASE_S = 0.01
 
-# A transaction that ended so had no effect and may be run again from its start.
-TRANSIENT = (
-    asyncpg.SerializationError,
-    asyncpg.DeadlockDetectedError,
-    asyncpg.UniqueViolationError,
-    asyncpg.ForeignKeyViolationError,
-)
+# A transaction that ended so had no effect and may be run again from its start. Others stood in its way: where they do
+# so again and again the caller comes back later.
+CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+# Likewise, but what clashes every time is a fault of ours.
+CLASHES = (asyncpg.UniqueViolationError, asyncpg.ForeignKeyViolationError)
+TRANSIENT = (*CONFLICTS, *CLASHES)
 # The database is away, going away or out of something; nobody knows whether a commit in flight happened.
 UNAVAILABLE = (
     asyncpg.PostgresConnectionError,
@@ -51,11 +50,15 @@ UNAVAILABLE = (
     asyncpg.InsufficientResourcesError,
     asyncpg.LockNotAvailableError,
     asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.PostgresIOError,
+    asyncpg.PostgresSystemError,
+    asyncpg.InternalServerError,
     ConnectionError,
     TimeoutError,
     OSError,
 )
+# PostgreSQL has a code for a disk that is full, and none for a quota that is used up or a file that may not grow: those
+# are internal errors of these files of its source.
+STORAGE_SOURCES = ("md.c", "fd.c", "slru.c")
 
 HEADER = re.compile(r"^-- (?P<name>[a-z_0-9]+) --\n-- (?P<sentence>.+)\n", re.MULTILINE)
 
@@ -100,8 +103,9 @@ async def create_pool(dsn: str, *, service: str, size_max: int = POOL_SIZE_MAX) 
             },
         )
     except UNAVAILABLE as error:
-        logs.get_logger().warning("database_unavailable", error=type(error).__name__)
-        raise errors.dependency_unavailable("database") from error
+        if not _is_away(error):
+            raise
+        raise _unavailable(error) from error
 
 
 async def _prepare_connection(connection: Connection) -> None:
@@ -135,12 +139,15 @@ async def transaction(pool: Pool, work: Callable[[Connection], Awaitable[Result]
                 return await work(connection)
         except TRANSIENT as error:
             if attempt == ATTEMPTS_MAX:
+                if isinstance(error, CONFLICTS):
+                    raise _unavailable(error) from error
                 raise
             logs.get_logger().info("transaction_retried", attempt=attempt, cause=type(error).__name__)
             await asyncio.sleep(random.uniform(0, BACKOFF_BASE_S * 2**attempt))
         except UNAVAILABLE as error:
-            logs.get_logger().warning("database_unavailable", error=type(error).__name__)
-            raise errors.dependency_unavailable("database") from error
+            if not _is_away(error):
+                raise
+            raise _unavailable(error) from error
     raise AssertionError("The last attempt returns or raises.")
 
 
@@ -162,5 +169,16 @@ async def read(pool: Pool, work: Callable[[Connection], Awaitable[Result]]) -> R
         ):
             return await work(connection)
     except UNAVAILABLE as error:
-        logs.get_logger().warning("database_unavailable", error=type(error).__name__)
-        raise errors.dependency_unavailable("database") from error
+        if not _is_away(error):
+            raise
+        raise _unavailable(error) from error
+
+
+def _is_away(error: Exception) -> bool:
+    """Tells whether it is the database that failed, and not what it was asked."""
+    return not isinstance(error, asyncpg.InternalServerError) or error.server_source_filename in STORAGE_SOURCES
+
+
+def _unavailable(error: Exception) -> errors.DomainError:
+    logs.get_logger().warning("database_unavailable", error=type(error).__name__)
+    return errors.dependency_unavailable("database")

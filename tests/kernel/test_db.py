@@ -130,6 +130,31 @@ async def test_violation_that_stays_is_passed_on(pool: db.Pool, monkeypatch: pyt
     assert len(tries) == db.ATTEMPTS_MAX
 
 
+@pytest.mark.parametrize("condition", ["serialization_failure", "deadlock_detected"])
+async def test_conflict_that_stays_is_unavailable(
+    pool: db.Pool, monkeypatch: pytest.MonkeyPatch, condition: str
+) -> None:
+    """A transaction that others stand in the way of every time is given up as something to try again later."""
+    monkeypatch.setattr(db, "BACKOFF_BASE_S", 0)
+    tries = []
+
+    async def stand(connection: db.Connection) -> None:
+        tries.append(1)
+        await connection.execute(f"DO $$ BEGIN RAISE {condition}; END $$")
+
+    with pytest.raises(errors.DomainError) as caught:
+        await db.transaction(pool, stand)
+    assert caught.value.reason == "DEPENDENCY_UNAVAILABLE"
+    assert len(tries) == db.ATTEMPTS_MAX
+
+
+@pytest.mark.parametrize("run", [db.transaction, db.read])
+async def test_internal_error_is_passed_on(pool: db.Pool, run: Any) -> None:
+    """An internal error of PostgreSQL that is not about the disk is a fault to look into, and none to wait out."""
+    with pytest.raises(asyncpg.InternalServerError):
+        await run(pool, lambda connection: connection.execute("DO $$ BEGIN RAISE internal_error; END $$"))
+
+
 async def test_read_sees_one_instant_and_writes_nothing(pool: db.Pool) -> None:
     """A read sees what was there when it began however often it looks, and cannot change anything."""
 
