@@ -28,7 +28,7 @@ def test_bench_ledger_measures_everything() -> None:
 
     assert told["size"] == {"earns": 2000, "seconds": 1, "history": 20000, "due": 20000}
     assert told["machine"]["cpus"] > 0
-    assert units == {"earns/s", "spends/s", "times", "s", "ms", "tps", "bytes"}
+    assert units == {"earns/s", "spends/s", "rows/s", "times", "s", "ms", "tps", "bytes"}
     assert all(figure["value"] > 0 for figure in told["figures"])
 
 

@@ -175,14 +175,19 @@ async def test_broken_block_proves_nothing(
     """A proof of a row in a block that is not what was sealed is refused with SEAL_BROKEN, and others are given."""
     await seal_each(ledger, time, [earn("a1"), earn("a2")], [earn("b1")])
     connection = await databases.admin(ledger_database)
-    await connection.execute("UPDATE journal SET amount = amount + 1 WHERE position = 2")
+    for change in (
+        "UPDATE journal SET amount = amount + 1 WHERE position = 2",
+        "UPDATE journal SET posted_at = 'infinity' WHERE position = 2",
+        "UPDATE seal_blocks SET format = 99 WHERE number = 1",
+        "UPDATE seal_blocks SET last_position = 1000000000000 WHERE number = 1",
+    ):
+        await connection.execute(change)
+        for request_id in ("a1", "a2"):
+            found = await refusal(prove(ledger, request_id))
+            assert (found.code, found.reason) == (errors.Code.FAILED_PRECONDITION, "SEAL_BROKEN")
+            assert found.metadata == {"partition": "0", "block": "1"}
+        assert holds(await prove(ledger, "b1"))
     await connection.close()
-
-    for request_id in ("a1", "a2"):
-        found = await refusal(prove(ledger, request_id))
-        assert (found.code, found.reason) == (errors.Code.FAILED_PRECONDITION, "SEAL_BROKEN")
-        assert found.metadata == {"partition": "0", "block": "1"}
-    assert holds(await prove(ledger, "b1"))
 
 
 MALFORMED: list[tuple[dict[str, Any], str]] = [

@@ -109,6 +109,36 @@ def sealed(draw: st.DrawFn, size_min: int = 1) -> tuple[Block, list[tuple[int, l
     return seal_rows([[number, *row] for number, row in enumerate(rows)], before)
 
 
+# Columns as a table has them: of one type with gaps, equal throughout, or whatever comes.
+COLUMN_VALUES = [
+    st.integers(-(2**63), 2**63 - 1),
+    st.integers(-(2**63), 2**63 - 1) | st.none(),
+    st.sampled_from([1, True]),
+    st.sampled_from([{"x": 1}, {"x": True}, {"x": [1]}, {"x": [True]}]),
+    st.just("demo"),
+    st.none(),
+    SCALARS | OBJECTS,
+]
+
+
+@settings(deadline=None)
+@given(st.data(), st.lists(st.sampled_from(COLUMN_VALUES), max_size=5), st.integers(0, 6), ROWS)
+def test_encode_rows_gives_what_encode_gives(
+    data: st.DataObject, kinds: list[st.SearchStrategy[Any]], count: int, before: list[Any]
+) -> None:
+    """Rows that are encoded together are encoded as each would be alone, behind what they share."""
+    rows = [[data.draw(kind) for kind in kinds] for _ in range(count)]
+
+    assert seal.encode_rows(rows, before) == [seal.encode([*before, *row]) for row in rows]
+
+
+@pytest.mark.parametrize("values", [[1.5], [1, 2**63], [START.replace(tzinfo=None)] * 2, ["\ud800"], [{1: 2}]], ids=str)
+def test_encode_rows_refuses_what_encode_refuses(values: list[Any]) -> None:
+    """A value that has no encoding is refused among others, too."""
+    with pytest.raises(seal.UNENCODABLE):
+        seal.encode_rows([[value] for value in values])
+
+
 @settings(deadline=None)
 @given(row=ROWS)
 def test_encode_keeps_all_of_a_row(row: list[Any]) -> None:

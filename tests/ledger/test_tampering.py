@@ -273,6 +273,12 @@ async def test_verify_reads_old_format_with_its_columns(
     assert (await verify(sealed)).found() == {("ROOT_DIFFERS", 3, 0)}
 
 
+def test_flaw_is_in_the_contract() -> None:
+    """Each flaw that can be found can be told, and each that can be told can be found."""
+    told = {name.removeprefix("SEAL_FLAW_") for name in seal_service_pb2.SealFlaw.DESCRIPTOR.values_by_name}
+    assert {str(flaw) for flaw in seal.Flaw} == told - {"UNSPECIFIED"}
+
+
 async def test_format_has_every_column(databases: Databases, ledger_database: str) -> None:
     """The newest format seals every column of the journal; a column that comes later needs a new one."""
     connection = await databases.admin(ledger_database)

@@ -57,16 +57,20 @@ def _make_proof(stored: seal.StoredBlock, rows: Sequence[Any], position: int) ->
     block = stored.block
     if stored.format not in seal.COLUMNS:
         return None
-    values = [seal.leaf_values(row, stored.format) for row in rows]
-    if seal.verify_block(block, list(zip([row["position"] for row in rows], values, strict=True))):
+    try:
+        contents = seal.leaf_contents(rows, stored.format)
+    except seal.UNENCODABLE:
+        return None
+    leaves = seal.hash_leaves(contents)
+    if seal.verify_leaves(block, [row["position"] for row in rows], leaves):
         return None
     index = position - block.first_position
     return Proof(
-        content=seal.encode(values[index]),
+        content=contents[index],
         columns=seal.COLUMNS[stored.format],
         index=index,
-        size=len(values),
-        siblings=seal.inclusion_proof([seal.leaf(each) for each in values], index),
+        size=len(leaves),
+        siblings=seal.inclusion_proof(leaves, index),
         block=block,
     )
 

@@ -8,6 +8,7 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import takewhile
 from typing import Any
 
 from services.kernel import db, feed, logs
@@ -98,18 +99,26 @@ async def _seal_block(ledger: Ledger, connection: db.Connection, program_id: str
 
 def _hash_rows(rows: Sequence[Any], first: int, last: int) -> tuple[list[bytes], Obstacle | None]:
     """Hashes rows as far as they stand one behind the other and can be encoded, and tells what is in the way then."""
+    places = takewhile(lambda place: place[0] == place[1]["position"], enumerate(rows, first))
+    standing = [row for _, row in places]
+    try:
+        leaves, obstacle = seal.hash_leaves(seal.leaf_contents(standing)), None
+    except seal.UNENCODABLE:
+        leaves, obstacle = _hash_one_by_one(standing, first)
+    missing = first + len(standing)
+    if obstacle is None and missing <= last:
+        obstacle = Obstacle(missing, Flaw.ROW_MISSING, f"row {missing} is missing")
+    return leaves, obstacle
+
+
+def _hash_one_by_one(rows: Sequence[Any], first: int) -> tuple[list[bytes], Obstacle | None]:
+    """Hashes rows up to the first that cannot be encoded."""
     leaves: list[bytes] = []
-    for row in rows:
-        position = first + len(leaves)
-        if row["position"] != position:
-            break
+    for position, row in enumerate(rows, first):
         try:
             leaves.append(seal.leaf(seal.leaf_values(row)))
         except seal.UNENCODABLE as error:
             return leaves, Obstacle(position, Flaw.ROW_MALFORMED, f"row {position} cannot be encoded: {error}")
-    position = first + len(leaves)
-    if position <= last:
-        return leaves, Obstacle(position, Flaw.ROW_MISSING, f"row {position} is missing")
     return leaves, None
 
 

@@ -183,11 +183,21 @@ def _verify_group(group: Sequence[StoredBlock], rows: Sequence[Any]) -> list[Pro
             message = f"Block {block.number} has the format {stored.format}, which is not known here."
             problems.append(Problem(block.number, Flaw.FORMAT_UNKNOWN, None, message))
             continue
-        values = [(row["position"], seal.leaf_values(row, stored.format)) for row in rows[begin:taken]]
-        problem = seal.verify_block(block, values)
+        problem = _verify_block(stored, rows[begin:taken])
         if problem is not None:
             problems.append(problem)
     return problems
+
+
+def _verify_block(stored: StoredBlock, rows: Sequence[Any]) -> Problem | None:
+    positions = [row["position"] for row in rows]
+    try:
+        leaves = seal.hash_leaves(seal.leaf_contents(rows, stored.format))
+    except seal.UNENCODABLE:
+        # Row by row, to tell which one it is.
+        values = [seal.leaf_values(row, stored.format) for row in rows]
+        return seal.verify_block(stored.block, list(zip(positions, values, strict=True)))
+    return seal.verify_leaves(stored.block, positions, leaves)
 
 
 def _groups(blocks: Iterable[StoredBlock]) -> list[list[StoredBlock]]:

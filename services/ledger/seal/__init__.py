@@ -44,9 +44,10 @@ from services.ledger.seal.chain import (
     next_block,
     verify_block,
     verify_chain,
+    verify_leaves,
 )
-from services.ledger.seal.encoding import ENCODING_VERSION, UNENCODABLE, Value, encode
-from services.ledger.seal.formats import COLUMNS, FORMAT, StoredBlock, leaf_values
+from services.ledger.seal.encoding import ENCODING_VERSION, UNENCODABLE, Value, encode, encode_rows
+from services.ledger.seal.formats import COLUMNS, FORMAT, StoredBlock, leaf_contents, leaf_values
 from services.ledger.seal.head import (
     HEAD_TITLE,
     Head,
@@ -64,6 +65,7 @@ from services.ledger.seal.tree import (
     LEAF_PREFIX,
     NODE_PREFIX,
     hash_leaf,
+    hash_leaves,
     inclusion_proof,
     leaf,
     root,
@@ -96,11 +98,14 @@ __all__ = [
     "block_hash",
     "block_header",
     "encode",
+    "encode_rows",
     "hash_leaf",
+    "hash_leaves",
     "head_bytes",
     "inclusion_proof",
     "key_id",
     "leaf",
+    "leaf_contents",
     "leaf_values",
     "next_block",
     "read_head",
@@ -110,4 +115,5 @@ __all__ = [
     "verify_chain",
     "verify_head",
     "verify_inclusion",
+    "verify_leaves",
 ]

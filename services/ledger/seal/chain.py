@@ -109,18 +109,25 @@ def verify_block(block: Block, rows: Sequence[PositionedRow]) -> Problem | None:
     Rows that are missing, too many or unreadable are named by position. Where the root differs the position is known
     in a block of one row only: a root says that something was changed or swapped, and not where.
     """
-    if problem := _count_problem(block, rows):
-        return problem
     leaves = []
     for position, fields in rows:
         try:
             leaves.append(leaf(fields))
         except UNENCODABLE as error:
-            return Problem(block.number, Flaw.ROW_MALFORMED, position, f"Row {position} cannot be encoded: {error}.")
+            message = f"Row {position} cannot be encoded: {error}."
+            malformed = Problem(block.number, Flaw.ROW_MALFORMED, position, message)
+            return _count_problem(block, [each for each, _ in rows]) or malformed
+    return verify_leaves(block, [position for position, _ in rows], leaves)
+
+
+def verify_leaves(block: Block, positions: Sequence[int], leaves: Sequence[bytes]) -> Problem | None:
+    """Tells the first problem of the rows under a block, as `verify_block` does, from their positions and hashes."""
+    if problem := _count_problem(block, positions):
+        return problem
     if root(leaves) == block.root:
         return None
     message = f"Rows {block.first_position} to {block.last_position} are not all what was sealed."
-    return Problem(block.number, Flaw.ROOT_DIFFERS, block.first_position if len(rows) == 1 else None, message)
+    return Problem(block.number, Flaw.ROOT_DIFFERS, block.first_position if len(leaves) == 1 else None, message)
 
 
 def _link_problems(previous: Block | None, block: Block) -> list[Problem]:
@@ -149,12 +156,12 @@ def _follows(previous: Block | None, block: Block) -> bool:
         return False  # A header that cannot be encoded was never sealed.
 
 
-def _count_problem(block: Block, rows: Sequence[PositionedRow]) -> Problem | None:
+def _count_problem(block: Block, positions: Sequence[int]) -> Problem | None:
     """Finds the first row that is missing or too many: positions go from the block's first to its last, one by one."""
     expected = block.first_position
     if block.last_position < expected:
         return Problem(block.number, Flaw.BLOCK_EMPTY, None, f"Block {block.number} ends before it begins.")
-    for position, _ in rows:
+    for position in positions:
         if position < expected or position > block.last_position:
             message = f"Row {position} is there twice, out of order, or not of block {block.number}."
             return Problem(block.number, Flaw.ROW_SURPLUS, position, message)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.ledger.seal.chain import Block
-from services.ledger.seal.encoding import Value
+from services.ledger.seal.encoding import Value, encode_rows
 
 COLUMNS: dict[int, tuple[str, ...]] = {
     1: (
@@ -30,6 +30,13 @@ class StoredBlock:
 
     block: Block
     format: int
+
+
+def leaf_contents(rows: Sequence[Mapping[str, Any]], number: int = FORMAT) -> list[bytes]:
+    """Encodes rows as they stand in leaves; `leaf_values` says of what. Raises UNENCODABLE, for whichever row."""
+    if number == FORMAT:
+        return encode_rows([tuple(row.values()) for row in rows], before=(number,))
+    return encode_rows([tuple(row[name] for name in COLUMNS[number]) for row in rows], before=(number,))
 
 
 def leaf_values(row: Mapping[str, Any], number: int = FORMAT) -> Sequence[Value]:

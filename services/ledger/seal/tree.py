@@ -14,6 +14,11 @@ def leaf(fields: Sequence[Value]) -> bytes:
     return hash_leaf(encode(fields))
 
 
+def hash_leaves(contents: Sequence[bytes]) -> list[bytes]:
+    """Hashes the contents of leaves."""
+    return [sha256(LEAF_PREFIX + content).digest() for content in contents]
+
+
 def hash_leaf(content: bytes) -> bytes:
     """Hashes the content of one leaf, as RFC 9162 does."""
     return sha256(LEAF_PREFIX + content).digest()
