@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from services.kernel import errors as kernel_errors
 from services.kernel import requests
-from services.ledger import errors, model
+from services.ledger import errors, model, refusals
 from services.ledger.decisions import DECISIONS
 from services.ledger.model import Kind, Operation, Outcome, Wallet
 from services.ledger.state import State
@@ -68,13 +68,7 @@ class Batch:
         return self._refuse(item, errors.linked_refused(culprit.request_id, refusal.reason))
 
     def _refuse(self, item: Operation, refusal: kernel_errors.DomainError) -> Outcome:
-        stored = {
-            "code": refusal.code.value,
-            "reason": refusal.reason,
-            "message": refusal.message,
-            "metadata": dict(refusal.metadata),
-        }
-        self.state.record(item, self._wallet_of(item), refusal=stored)
+        self.state.record(item, self._wallet_of(item), refusal=refusals.to_stored(refusal))
         return self._keep(item, Outcome(replayed=False, refusal=refusal))
 
     def _keep(self, item: Operation, outcome: Outcome) -> Outcome:

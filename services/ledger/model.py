@@ -475,56 +475,6 @@ class Prior:
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of a statement."""
-
-    entry_id: str
-    kind: Kind
-    amount: int
-    balance: int
-    sequence: int
-    occurred_at: datetime
-    posted_at: datetime
-    cause: Cause
-
-
-@dataclass(frozen=True, slots=True)
-class LotView:
-    """A lot as it is shown."""
-
-    lot_id: str
-    number: int
-    amount: int
-    remaining: int
-    held: int
-    expired: int
-    priority: int
-    is_promotional: bool
-    effective_at: datetime | None
-    expires_at: datetime | None
-    shown_at: datetime
-    origin: Cause
-
-
-@dataclass(frozen=True, slots=True)
-class Balance:
-    """How a member stands in one asset at one instant."""
-
-    asset: str
-    available: int = 0
-    held: int = 0
-    pending: int = 0
-    lifetime_earned: int = 0
-    lifetime_spent: int = 0
-    lifetime_expired: int = 0
-    lifetime_adjusted: int = 0
-    lifetime_clawed_back: int = 0
-    debt: int = 0
-    next_expires_at: datetime | None = None
-    next_expiry_amount: int = 0
-
-
 def lot_id(wallet_id: int, number: int) -> str:
     """Names a lot to callers."""
     return f"{wallet_id}.{number}"

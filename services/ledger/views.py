@@ -1,10 +1,28 @@
-"""What the ledger tells: entries, holds, ends and sums as callers see them. Values, no I/O."""
+"""What the ledger tells: balances, entries, lots, holds, ends and sums as callers see them. Values, no I/O."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
 from services.kernel.errors import DomainError
 from services.ledger.model import Cause, HoldState, Kind, Part
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """How a member stands in one asset at one instant."""
+
+    asset: str
+    available: int = 0
+    held: int = 0
+    pending: int = 0
+    lifetime_earned: int = 0
+    lifetime_spent: int = 0
+    lifetime_expired: int = 0
+    lifetime_adjusted: int = 0
+    lifetime_clawed_back: int = 0
+    debt: int = 0
+    next_expires_at: datetime | None = None
+    next_expiry_amount: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +63,24 @@ class Preview:
     parts: tuple[Part, ...]
     burn_order_version: int
     available_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class LotView:
+    """A lot as it is shown."""
+
+    lot_id: str
+    number: int
+    amount: int
+    remaining: int
+    held: int
+    expired: int
+    priority: int
+    is_promotional: bool
+    effective_at: datetime | None
+    expires_at: datetime | None
+    shown_at: datetime
+    origin: Cause
 
 
 @dataclass(frozen=True, slots=True)

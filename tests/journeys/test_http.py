@@ -8,6 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
+from services.devstack.data_dir import DataDir
+from services.kernel.tokens import Minter
 from tests.support.stack import Stack
 
 
@@ -119,6 +121,9 @@ async def test_one_bad_event_never_refuses_others(stack: Stack) -> None:
         ("GET", "/v1/members/secret/balances"),
         ("GET", "/v1/members/secret/statement"),
         ("GET", "/v1/members/secret/lots"),
+        ("GET", "/v1/members/secret/statement:summarize"),
+        ("GET", "/v1/members/secret/expirations"),
+        ("GET", "/v1/members/secret/spends:preview?amount=1"),
         ("GET", "/v1/members/secret"),
         ("GET", "/v1/events/secret-1"),
         ("GET", "/v1/rules"),
@@ -138,8 +143,48 @@ async def test_programs_never_see_each_other(stack: Stack, other_api_key: str, m
     assert seen.status_code == nothing.status_code
     if seen.status_code == 200:
         assert seen.json() == nothing.json() != owned.json()
+    elif seen.status_code == 409:
+        assert seen.json()["metadata"] == nothing.json()["metadata"] == {"available": "0", "requested": "1"}
     else:
         assert (seen.status_code, seen.json()["reason"][-10:]) == (404, "_NOT_FOUND")
+
+
+def staff_token(stack: Stack) -> str:
+    """Makes what a member of the staff is signed in with."""
+    minter = Minter(DataDir.open(stack.data_dir).token_key())
+    scopes = ("ledger.read", "ledger.write")
+    return minter.mint(subject="staff", program_id="demo", scopes=scopes, lifetime_s=600)
+
+
+async def test_staff_adjusts_with_a_reason(stack: Stack) -> None:
+    """An adjustment by the staff happens once, and the statement tells it with its reason and who decided."""
+    path, headers = "/v1/members/adjusted", key()
+    decided = {"asset": "points", "change": "30", "reason": "Goodwill after the outage", "actor": "staff-7"}
+    async with stack.client() as product, stack.client(staff_token(stack)) as staff:
+        await send(product, purchase("adjusted-1", "adjusted", 1_000))
+        refused = await product.post(f"{path}/adjustments", json=decided, headers=headers)
+        first = await staff.post(f"{path}/adjustments", json=decided, headers=headers)
+        again = await staff.post(f"{path}/adjustments", json=decided, headers=headers)
+        [line, _] = (await product.get(f"{path}/statement")).json()["entries"]
+        summary = (await product.get(f"{path}/statement:summarize")).json()
+        told = (await product.get(f"/v1/operations/{headers['idempotency-key']}")).json()
+
+    assert (refused.status_code, refused.json()["reason"]) == (403, "SCOPE_MISSING")
+    assert (first.status_code, again.headers["idempotency-replayed"]) == (200, "true"), first.text
+    assert first.json()["posting"] == again.json()["posting"] == told["result"]["posting"]
+    assert told["entries"] == [line]
+    assert {name: line[name] for name in ("kind", "amount", "balance", "reason", "actor")} == {
+        "kind": "ADJUSTMENT",
+        "amount": "30",
+        "balance": "40",
+        "reason": "Goodwill after the outage",
+        "actor": "staff-7",
+    }
+    assert {name: value for name, value in summary.items() if value != "0"} == {
+        "earned": "10",
+        "adjusted": "30",
+        "closing": "40",
+    }
 
 
 async def test_same_event_id_in_two_programs(stack: Stack, other_api_key: str) -> None:

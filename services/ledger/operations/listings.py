@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from services.kernel import db, pages, times
-from services.ledger import model, views
+from services.ledger import views
 from services.ledger.model import Owner
 from services.ledger.operations.posting import Ledger
 from services.ledger.operations.reading import read_booked
@@ -41,13 +41,13 @@ async def list_entries(
 
 async def list_lots(
     ledger: Ledger, program_id: str, owner: Owner, *, page_size: int, page_token: str
-) -> tuple[list[model.LotView], datetime, str]:
+) -> tuple[list[views.LotView], datetime, str]:
     """Lists a page of lots, the latest first, with the instant it is true for, and the token of the next one."""
     limit = pages.page_size(page_size)
     arguments = ("lots", program_id, *owner)
     before = pages.read_cursor(page_token, *arguments, parse=_parse_place) or PLACE_MAX
 
-    async def work(connection: db.Connection, wallet_id: int, now: datetime) -> tuple[list[model.LotView], datetime]:
+    async def work(connection: db.Connection, wallet_id: int, now: datetime) -> tuple[list[views.LotView], datetime]:
         return await reading.list_lots(connection, program_id, wallet_id, before, limit + 1), now
 
     lots, now = await read_booked(ledger, program_id, owner, work) or ([], times.EARLIEST)

@@ -122,7 +122,7 @@ class Ledger:
         found, new = await loading.find_wallets(connection, program_id, missing) if missing else ({}, [])
         state = await self._load(connection, program_id, needs, wallet_ids=known | found, new=new)
         if not needs.is_simple(state):
-            await self._load_lots(connection, program_id, state, needs)
+            await self.load_lots(connection, program_id, state, needs)
             await self._load_rest(connection, program_id, state, needs, whole)
         outcomes = _decide(state, items)
         self._notice_scarcity(program_id, state, needs)
@@ -158,7 +158,8 @@ class Ledger:
         state.awaited = needs.target_keys
         return state
 
-    async def _load_lots(self, connection: db.Connection, program_id: str, state: State, needs: Needs) -> None:
+    async def load_lots(self, connection: db.Connection, program_id: str, state: State, needs: Needs) -> None:
+        """Reads the holds, takings and lots that operations need; locks nothing, since the wallets are locked."""
         roots = needs.roots(state)
         touched = needs.wallets_with_holds(state)
         rolling = needs.rolling_wallets(state)

@@ -26,7 +26,7 @@ async def preview_spend(ledger: Ledger, program_id: str, owner: Owner, amount: i
         wallet = await holdings.read_wallet(connection, program_id, owner) or Wallet(0, *owner, sequence=0, balance=0)
         item = _spend(owner, amount)
         state = State(now=now, wallets={owner: wallet})
-        await ledger._load_lots(connection, program_id, state, Needs.of([item]))
+        await ledger.load_lots(connection, program_id, state, Needs.of([item]))
         posting = spending.spend(state, item)
         available = await _available(connection, program_id, owner, now)
         return views.Preview(posting.parts, posting.burn_order_version, available - amount)

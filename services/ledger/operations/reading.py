@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from services.kernel import db, errors
-from services.ledger import model
+from services.ledger import model, views
 from services.ledger.model import Booking, Owner
 from services.ledger.operations.posting import Ledger
 from services.ledger.store import holdings, reading
@@ -20,21 +20,21 @@ ReadWallet = Callable[[db.Connection, int, datetime], Awaitable[Result]]
 
 async def get_balances(
     ledger: Ledger, program_id: str, member_ids: Sequence[str], as_of: datetime | None
-) -> dict[str, list[model.Balance]]:
+) -> dict[str, list[views.Balance]]:
     """Tells how members stand at an instant, now where none is given; one who is unknown here has no points."""
 
-    async def work(connection: db.Connection) -> dict[str, list[model.Balance]]:
+    async def work(connection: db.Connection) -> dict[str, list[views.Balance]]:
         if as_of is not None:
             return await reading.read_balances(connection, program_id, member_ids, as_of)
         return await read_balances_now(connection, program_id, member_ids, await ledger.time.now(connection))
 
     found = await db.read(ledger.pool, work)
-    return {member_id: found.get(member_id) or [model.Balance(model.DEFAULT_ASSET)] for member_id in member_ids}
+    return {member_id: found.get(member_id) or [views.Balance(model.DEFAULT_ASSET)] for member_id in member_ids}
 
 
 async def read_balances_now(
     connection: db.Connection, program_id: str, member_ids: Sequence[str], now: datetime
-) -> dict[str, list[model.Balance]]:
+) -> dict[str, list[views.Balance]]:
     """Tells how members stand now, by what wallets keep; where a hold has yet to be booked, by what happened."""
     found, due = await holdings.read_balances_now(connection, program_id, member_ids, now)
     if due:

@@ -16,7 +16,7 @@ HOLD_STATES = {
 }
 
 
-def of_balance(balance: model.Balance) -> ledger_pb2.Balance:
+def of_balance(balance: views.Balance) -> ledger_pb2.Balance:
     """Says how a member stands in one asset."""
     message = ledger_pb2.Balance(
         asset=balance.asset,
@@ -52,7 +52,7 @@ def of_entry(entry: views.Entry) -> ledger_pb2.Entry:
     )
 
 
-def of_lot(lot: model.LotView, asset: str, now: datetime) -> ledger_pb2.Lot:
+def of_lot(lot: views.LotView, asset: str, now: datetime) -> ledger_pb2.Lot:
     """Says where one lot stands."""
     if lot.remaining:
         has_begun = lot.effective_at is not None and lot.effective_at <= now

@@ -139,22 +139,28 @@ LIMIT $4;
 -- holds reserve and where they came from.
 SELECT
     lot.number, lot.amount, lot.remaining, lot.is_open, lot.priority, lot.is_promotional, lot.effective_at,
-    lot.expires_at, coalesce(lot.effective_at, lot.occurred_at) AS shown_at,
-    coalesce((
-        SELECT sum(allocation.amount)
-        FROM allocations AS allocation
-        INNER JOIN holds AS hold ON hold.program_id = $1 AND hold.hold_id = allocation.root_id
-        WHERE allocation.program_id = $1 AND allocation.wallet_id = $2 AND allocation.lot_number = lot.number
-            AND hold.state = 'ACTIVE'
-    ), 0)::bigint AS held,
+    lot.expires_at, lot.shown_at, coalesce(reserved.amount, 0)::bigint AS held,
     origin.cause_event_id, origin.cause_rule_id, origin.cause_rule_version, origin.cause_redemption_id,
     origin.cause_campaign_id
-FROM lots AS lot
+FROM (
+    SELECT
+        number, amount, remaining, is_open, priority, is_promotional, effective_at, expires_at,
+        coalesce(effective_at, occurred_at) AS shown_at
+    FROM lots
+    WHERE program_id = $1 AND wallet_id = $2 AND (coalesce(effective_at, occurred_at), number) < ($3, $4)
+    ORDER BY coalesce(effective_at, occurred_at) DESC, number DESC
+    LIMIT $5
+) AS lot
 INNER JOIN journal AS origin ON origin.program_id = $1 AND origin.wallet_id = $2 AND origin.sequence = lot.number
-WHERE lot.program_id = $1 AND lot.wallet_id = $2
-    AND (coalesce(lot.effective_at, lot.occurred_at), lot.number) < ($3, $4)
-ORDER BY coalesce(lot.effective_at, lot.occurred_at) DESC, lot.number DESC
-LIMIT $5;
+LEFT JOIN (
+    SELECT allocation.lot_number, sum(allocation.amount) AS amount
+    FROM holds AS hold
+    INNER JOIN allocations AS allocation
+        ON allocation.program_id = $1 AND allocation.wallet_id = $2 AND allocation.root_id = hold.hold_id
+    WHERE hold.program_id = $1 AND hold.wallet_id = $2 AND hold.state = 'ACTIVE'
+    GROUP BY allocation.lot_number
+) AS reserved ON reserved.lot_number = lot.number
+ORDER BY lot.shown_at DESC, lot.number DESC;
 
 -- read_balances_now --
 -- Tells how members stand now, by what wallets keep, and which of them are due.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from services.kernel import db
-from services.ledger import model, views
+from services.ledger import views
 from services.ledger.model import HoldState, Owner, Wallet
 from services.ledger.store import QUERIES
 from services.ledger.store.reading import cause_of
@@ -13,16 +13,16 @@ from services.ledger.store.reading import cause_of
 
 async def read_balances_now(
     connection: db.Connection, program_id: str, member_ids: Sequence[str], now: datetime
-) -> tuple[dict[str, list[model.Balance]], list[str]]:
+) -> tuple[dict[str, list[views.Balance]], list[str]]:
     """Tells how members stand now, by asset; and those in whose wallets a hold has yet to be booked, who are left out.
 
     Members without a wallet are left out too.
     """
-    found: dict[str, list[model.Balance]] = {}
+    found: dict[str, list[views.Balance]] = {}
     due = set()
     for row in await connection.fetch(QUERIES["read_balances_now"], program_id, member_ids, now):
         member_id, *values, is_due = row.values()
-        found.setdefault(member_id, []).append(model.Balance(*values))
+        found.setdefault(member_id, []).append(views.Balance(*values))
         if is_due:
             due.add(member_id)
     return {member_id: balances for member_id, balances in found.items() if member_id not in due}, sorted(due)

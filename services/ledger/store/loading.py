@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from services.kernel import db, errors, ids
-from services.ledger import model
+from services.kernel import db, ids
+from services.ledger import model, refusals
 from services.ledger.model import Hold, Kind, Lot, Owner, Taking, Wallet
 from services.ledger.store import QUERIES
 
@@ -92,14 +92,8 @@ def _answer_parts(rows: Sequence[Any], is_return: bool, limit: int | None) -> tu
 def _prior(row: Any, parts: tuple[model.Part, ...]) -> model.Prior:
     stored = row["refusal"]
     if stored is not None:
-        refusal = errors.DomainError(
-            errors.Code(stored["code"]),
-            stored["reason"],
-            stored["message"],
-            domain="ledger.plaudit",
-            metadata=stored["metadata"],
-        )
-        return model.Prior(row["fingerprint"] or b"", model.Outcome(replayed=True, refusal=refusal))
+        refused = model.Outcome(replayed=True, refusal=refusals.from_stored(stored))
+        return model.Prior(row["fingerprint"] or b"", refused)
     detail = row["detail"] or {}
     posting = model.Posting(
         row["posted_at"],

@@ -1,23 +1,23 @@
-"""What is told of balances, statements and lots."""
+"""What is told of balances at an instant and of lots, of what is to be booked, and of the journal to the feed."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from services.kernel import db
-from services.ledger import model
+from services.ledger import model, views
 from services.ledger.model import Owner
 from services.ledger.store import QUERIES
 
 
 async def read_balances(
     connection: db.Connection, program_id: str, member_ids: Sequence[str], as_of: datetime
-) -> dict[str, list[model.Balance]]:
+) -> dict[str, list[views.Balance]]:
     """Tells how members stand at an instant, by asset; members without a wallet are left out."""
-    found: dict[str, list[model.Balance]] = {}
+    found: dict[str, list[views.Balance]] = {}
     for row in await connection.fetch(QUERIES["read_balances"], program_id, member_ids, as_of):
         member_id, *values = row.values()
-        found.setdefault(member_id, []).append(model.Balance(*values))
+        found.setdefault(member_id, []).append(views.Balance(*values))
     return found
 
 
@@ -29,33 +29,13 @@ async def find_wallet(
     return (row["wallet_id"], row["is_due"]) if row else None
 
 
-async def list_entries(
-    connection: db.Connection, program_id: str, wallet_id: int, before: int, limit: int
-) -> list[model.Entry]:
-    """Lists entries below a number, newest first."""
-    rows = await connection.fetch(QUERIES["list_entries"], program_id, wallet_id, before, limit)
-    return [
-        model.Entry(
-            entry_id=f"{row['request_id']}.{row['leg']}",
-            kind=model.Kind(row["kind"]),
-            amount=row["amount"],
-            balance=row["balance"],
-            sequence=row["sequence"],
-            occurred_at=row["occurred_at"],
-            posted_at=row["posted_at"],
-            cause=cause_of(row),
-        )
-        for row in rows
-    ]
-
-
 async def list_lots(
     connection: db.Connection, program_id: str, wallet_id: int, before: tuple[datetime, int], limit: int
-) -> list[model.LotView]:
+) -> list[views.LotView]:
     """Lists lots below a place, the latest first."""
     rows = await connection.fetch(QUERIES["list_lots"], program_id, wallet_id, *before, limit)
     return [
-        model.LotView(
+        views.LotView(
             lot_id=model.lot_id(wallet_id, row["number"]),
             number=row["number"],
             amount=row["amount"],
