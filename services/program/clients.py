@@ -26,6 +26,12 @@ class RemoteLedger:
         """Posts earns; tells for each why it was refused."""
         return await self._post(program_id, [_earn(each) for each in earns])
 
+    async def settle(
+        self, program_id: str, steps: Sequence[tuple[ports.Earn, ports.Step]]
+    ) -> list[ports.LedgerRefusal | None]:
+        """Takes steps about earns; tells for each why it was refused."""
+        return await self._post(program_id, [_settle(earn, step) for earn, step in steps])
+
     async def hold(
         self, program_id: str, *, redemption_id: str, member_id: str, asset: str, amount: int, timeout_s: int
     ) -> ports.LedgerRefusal | None:
@@ -77,17 +83,34 @@ class RemoteLedger:
         return [_refusal(result) for result in response.results]
 
 
+def _settle(earn: ports.Earn, step: ports.Step) -> ledger_pb2.Operation:
+    operation = ledger_pb2.Operation(request_id=f"{earn.request_id}:{step}", cause=_cause(earn))
+    match step:
+        case ports.Step.CONFIRM:
+            operation.confirm_earn.earn_request_id = earn.request_id
+        case ports.Step.CANCEL:
+            operation.cancel_earn.earn_request_id = earn.request_id
+        case ports.Step.CLAW_BACK:
+            operation.claw_back.target_request_id = earn.request_id
+            operation.claw_back.policy = ledger_pb2.CLAW_BACK_POLICY_OTHER_LOTS_THEN_DEBT
+    return operation
+
+
+def _cause(earn: ports.Earn) -> ledger_pb2.Cause:
+    return ledger_pb2.Cause(
+        event_id=earn.event_id,
+        rule_id=earn.rule_id,
+        rule_version=earn.rule_version,
+        campaign_id=earn.terms.campaign_id,
+    )
+
+
 def _earn(earn: ports.Earn) -> ledger_pb2.Operation:
     policy = _policy(earn.terms)
     return ledger_pb2.Operation(
         request_id=earn.request_id,
         occur_time=times.to_proto(earn.occurred_at),
-        cause=ledger_pb2.Cause(
-            event_id=earn.event_id,
-            rule_id=earn.rule_id,
-            rule_version=earn.rule_version,
-            campaign_id=earn.terms.campaign_id,
-        ),
+        cause=_cause(earn),
         earn=ledger_pb2.Earn(
             member_id=earn.member_id,
             asset=earn.asset,
@@ -96,6 +119,7 @@ def _earn(earn: ports.Earn) -> ledger_pb2.Operation:
             expiry=policy,
             promotional=earn.terms.is_promotional,
             budget_id=earn.terms.budget_id,
+            pending=earn.terms.is_pending,
         ),
     )
 

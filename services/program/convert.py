@@ -43,7 +43,16 @@ def event_to_proto(value: model.Event) -> program_pb2.Event:
     )
 
 
-def effect_to_proto(decision: model.Decision, *, is_pending: bool) -> program_pb2.Effect:
+def effects_to_proto(recorded: model.Recorded) -> list[program_pb2.Effect]:
+    """Tells what the decisions on an event paid, and where that stands."""
+    return [
+        effect_to_proto(decision, recorded.effect_state(decision))
+        for decision in recorded.decisions
+        if decision.denial is None
+    ]
+
+
+def effect_to_proto(decision: model.Decision, state: model.EffectState) -> program_pb2.Effect:
     """Tells what a decision paid."""
     return program_pb2.Effect(
         rule_id=decision.rule_id,
@@ -52,8 +61,13 @@ def effect_to_proto(decision: model.Decision, *, is_pending: bool) -> program_pb
         asset=decision.asset,
         amount=decision.amount,
         expire_time=_time(decision.expires_at),
-        state=program_pb2.EFFECT_STATE_PENDING if is_pending else program_pb2.EFFECT_STATE_POSTED,
+        state=program_pb2.EffectState.Value(f"EFFECT_STATE_{state.value}"),
     )
+
+
+def settle_time(settlement: model.Settlement | None) -> Timestamp | None:
+    """Tells when an event was settled; nothing where it was not."""
+    return times.to_proto(settlement.settled_at) if settlement else None
 
 
 def denial_to_proto(decision: model.Decision) -> program_pb2.Denial:
@@ -67,13 +81,13 @@ def denial_to_proto(decision: model.Decision) -> program_pb2.Denial:
     )
 
 
-def decision_to_proto(decision: model.Decision, rule: model.Rule, *, is_pending: bool) -> program_pb2.Decision:
+def decision_to_proto(decision: model.Decision, rule: model.Rule, state: model.EffectState) -> program_pb2.Decision:
     """Explains a decision."""
     message = program_pb2.Decision(rule=rule_to_proto(rule))
     if decision.member_seen is not None:
         message.member.update(decision.member_seen)
     if decision.denial is None:
-        message.effect.CopyFrom(effect_to_proto(decision, is_pending=is_pending))
+        message.effect.CopyFrom(effect_to_proto(decision, state))
     else:
         message.denial.CopyFrom(denial_to_proto(decision))
     return message
@@ -92,11 +106,7 @@ def recorded_event(recorded: model.Recorded, *, is_duplicate: bool) -> program_p
     return program_pb2.EventResult(
         event_id=recorded.event.event_id,
         status=status,
-        effects=[
-            effect_to_proto(decision, is_pending=recorded.is_pending)
-            for decision in recorded.decisions
-            if decision.denial is None
-        ],
+        effects=effects_to_proto(recorded),
         denials=[denial_to_proto(decision) for decision in recorded.decisions if decision.denial is not None],
     )
 
@@ -159,6 +169,7 @@ def rule(message: program_pb2.Rule) -> model.Rule:
         is_promotional=message.promotional,
         campaign_id=message.campaign_id,
         budget_id=message.budget_id,
+        is_pending=message.pending,
     )
 
 
@@ -203,6 +214,7 @@ def rule_to_proto(value: model.Rule) -> program_pb2.Rule:
         promotional=value.is_promotional,
         campaign_id=value.campaign_id,
         budget_id=value.budget_id,
+        pending=value.is_pending,
     )
 
 

@@ -42,6 +42,12 @@ def occur_time_ahead(occur_time: str, limit_s: int) -> DomainError:
     )
 
 
+def event_taken_back(event_id: str) -> DomainError:
+    """Says that the event was taken back, and so cannot be confirmed."""
+    message = f"The event {event_id} was taken back."
+    return _refusal(Code.FAILED_PRECONDITION, "EVENT_TAKEN_BACK", message, {"eventId": event_id})
+
+
 def member_not_found(member_id: str) -> DomainError:
     """Says that the program has no such member."""
     return _refusal(Code.NOT_FOUND, "MEMBER_NOT_FOUND", f"There is no member {member_id}.", {"memberId": member_id})

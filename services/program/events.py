@@ -12,7 +12,7 @@ def encode(event: model.Published) -> feed.Outgoing:
     match event:
         case model.EventRecorded():
             effects = [
-                convert.effect_to_proto(decision, is_pending=True)
+                convert.effect_to_proto(decision, model.EffectState.PENDING)
                 for decision in event.decisions
                 if decision.denial is None
             ]

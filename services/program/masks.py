@@ -12,7 +12,7 @@ ALL = "*"
 # The id says which rule, the etag which version; neither is changed.
 FIXED = ("rule_id", "etag")
 # Fields that rules did not have when the first requests were made: who names none of them asks for the same as then.
-LATER = frozenset({"promotional", "campaign_id", "budget_id"})
+LATER = frozenset({"promotional", "campaign_id", "budget_id", "pending"})
 
 
 def _changeable() -> dict[str, FieldDescriptor]:

@@ -24,6 +24,22 @@ class RuleState(StrEnum):
     ARCHIVED = "ARCHIVED"
 
 
+class EffectState(StrEnum):
+    """Where stands what an event gave."""
+
+    PENDING = "PENDING"
+    POSTED = "POSTED"
+    HELD = "HELD"
+    TAKEN_BACK = "TAKEN_BACK"
+
+
+class Settling(StrEnum):
+    """What becomes of what an event gave: nobody undoes it, and nothing follows the last one."""
+
+    CONFIRM = "CONFIRM"
+    TAKE_BACK = "TAKE_BACK"
+
+
 class RedemptionState(StrEnum):
     """Where a redemption stands."""
 
@@ -153,6 +169,7 @@ class Terms:
     budget_id: str = ""
     rolling: Expiry | None = None
     time_zone: str = ""
+    is_pending: bool = False
 
 
 PLAIN = Terms()
@@ -182,6 +199,7 @@ class Rule:
     is_promotional: bool = False
     campaign_id: str = ""
     budget_id: str = ""
+    is_pending: bool = False
 
     @property
     def is_stateful(self) -> bool:
@@ -233,13 +251,32 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Settlement:
+    """What became of what an event gave, since when, and why."""
+
+    settling: Settling
+    settled_at: datetime
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Recorded:
-    """An event as it is stored, with what was decided about it."""
+    """An event as it is stored, with what was decided about it and what became of that."""
 
     event: Event
     recorded_at: datetime
     decisions: tuple[Decision, ...]
     is_pending: bool
+    confirmed: Settlement | None = None
+    taken_back: Settlement | None = None
+
+    def effect_state(self, decision: Decision) -> EffectState:
+        """Tells where stands what a decision paid."""
+        if self.taken_back is not None:
+            return EffectState.TAKEN_BACK
+        if self.is_pending:
+            return EffectState.PENDING
+        return EffectState.HELD if decision.terms.is_pending and self.confirmed is None else EffectState.POSTED
 
 
 @dataclass(frozen=True, slots=True)

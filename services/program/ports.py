@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 from services.program import model
@@ -27,6 +28,14 @@ class Earn:
     terms: model.Terms = model.PLAIN
 
 
+class Step(StrEnum):
+    """What is done about an earn: each once."""
+
+    CONFIRM = "confirm"
+    CANCEL = "cancel"
+    CLAW_BACK = "claw-back"
+
+
 @dataclass(frozen=True, slots=True)
 class LedgerRefusal:
     """Why the ledger refused one operation; its outcome for ever."""
@@ -41,6 +50,10 @@ class Ledger(Protocol):
 
     def earn(self, program_id: str, earns: Sequence[Earn]) -> Awaitable[list[LedgerRefusal | None]]:
         """Posts 1 to 1,000 earns; tells for each why it was refused, None where it was not."""
+        ...
+
+    def settle(self, program_id: str, steps: Sequence[tuple[Earn, Step]]) -> Awaitable[list[LedgerRefusal | None]]:
+        """Takes 1 to 1,000 steps about earns, in order; tells for each why it was refused."""
         ...
 
     def hold(

@@ -211,10 +211,13 @@ def _expires_at(expiry: model.Expiry, event: Event, reckoning: Reckoning) -> dat
 
 def _terms(rule: Rule, reckoning: Reckoning) -> model.Terms:
     rolling = rule.expiry if rule.expiry is not None and rule.expiry.is_rolling else None
-    if rolling is None and not (rule.is_promotional or rule.campaign_id or rule.budget_id):
-        return model.PLAIN
     return model.Terms(
-        rule.is_promotional, rule.campaign_id, rule.budget_id, rolling, time_zone=reckoning.zone if rolling else ""
+        is_promotional=rule.is_promotional,
+        campaign_id=rule.campaign_id,
+        budget_id=rule.budget_id,
+        rolling=rolling,
+        time_zone=reckoning.zone if rolling else "",
+        is_pending=rule.is_pending,
     )
 
 

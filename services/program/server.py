@@ -15,7 +15,7 @@ from plaudit.program.v1 import (
 from services.kernel import calls, errors, feed_rpc, fields, rpc, times, tokens
 from services.kernel.interceptors import Authenticate
 from services.program import convert, masks, model
-from services.program.operations import members, redemptions, rewards, rules
+from services.program.operations import members, redemptions, rewards, rules, settlements
 from services.program.operations.access import KEY_PREFIX, Access
 from services.program.operations.context import Context
 from services.program.operations.events import Events, Outcome
@@ -64,10 +64,35 @@ class ProgramServicer(program_service_pb2_grpc.ProgramServiceServicer):
             record_time=times.to_proto(recorded.recorded_at),
             decisions=[
                 convert.decision_to_proto(
-                    decision, versions[decision.rule_id, decision.rule_version], is_pending=recorded.is_pending
+                    decision, versions[decision.rule_id, decision.rule_version], recorded.effect_state(decision)
                 )
                 for decision in recorded.decisions
             ],
+            confirm_time=convert.settle_time(recorded.confirmed),
+            take_back_time=convert.settle_time(recorded.taken_back),
+            take_back_reason=recorded.taken_back.reason if recorded.taken_back else "",
+        )
+
+    async def ConfirmEvent(  # noqa: N802 - the contract's name
+        self, request: program_service_pb2.ConfirmEventRequest, context: Any
+    ) -> program_service_pb2.ConfirmEventResponse:
+        """Confirms an event."""
+        del context
+        wanted = settlements.Wanted(request.event_id, model.Settling.CONFIRM)
+        recorded = await settlements.settle(self._context, calls.current().program_id, wanted)
+        return program_service_pb2.ConfirmEventResponse(
+            effects=convert.effects_to_proto(recorded), confirm_time=convert.settle_time(recorded.confirmed)
+        )
+
+    async def TakeBackEvent(  # noqa: N802 - the contract's name
+        self, request: program_service_pb2.TakeBackEventRequest, context: Any
+    ) -> program_service_pb2.TakeBackEventResponse:
+        """Takes back what an event gave."""
+        del context
+        wanted = settlements.Wanted(request.event_id, model.Settling.TAKE_BACK, request.reason)
+        recorded = await settlements.settle(self._context, calls.current().program_id, wanted)
+        return program_service_pb2.TakeBackEventResponse(
+            effects=convert.effects_to_proto(recorded), take_back_time=convert.settle_time(recorded.taken_back)
         )
 
     async def UpdateMember(  # noqa: N802 - the contract's name

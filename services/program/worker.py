@@ -4,10 +4,11 @@ import grpc
 from plaudit.ledger.v1 import events_pb2 as ledger_events_pb2
 
 from services.kernel import db, due, feed, feed_rpc, jobs, rpc
-from services.program.operations import redemptions
+from services.program.operations import redemptions, settlements
 from services.program.operations.context import Context
 from services.program.operations.events import POST_EFFECTS, Events
 from services.program.operations.redemptions import REDEEM
+from services.program.operations.settlements import SETTLE_EVENT
 
 LEDGER_FOLLOWER = "program-ledger"
 HOLD_CHANGED = ledger_events_pb2.HoldChanged.DESCRIPTOR.full_name
@@ -15,7 +16,7 @@ HOLD_TIMED_OUT = ledger_events_pb2.HOLD_STATE_TIMED_OUT
 
 
 def build_worker(context: Context, events: Events, redis_url: str) -> jobs.Worker:
-    """Makes the worker that posts effects and goes on with redemptions that their callers left."""
+    """Makes the worker that posts effects, settles events and goes on with redemptions that their callers left."""
 
     async def post_effects() -> int:
         return await due.drain(context.pool, POST_EFFECTS, events.post_due, context.time)
@@ -23,7 +24,13 @@ def build_worker(context: Context, events: Events, redis_url: str) -> jobs.Worke
     async def redeem() -> int:
         return await due.drain(context.pool, REDEEM, lambda item: redemptions.go_on(context, item), context.time)
 
-    return jobs.build_worker("program", redis_url, {POST_EFFECTS: post_effects, REDEEM: redeem})
+    async def settle_event() -> int:
+        return await due.drain(
+            context.pool, SETTLE_EVENT, lambda item: settlements.settle_due(context, item), context.time
+        )
+
+    drains = {POST_EFFECTS: post_effects, REDEEM: redeem, SETTLE_EVENT: settle_event}
+    return jobs.build_worker("program", redis_url, drains)
 
 
 def build_follower(context: Context, channel: grpc.aio.Channel, identity: rpc.ServiceIdentity) -> feed.Follower:

@@ -59,6 +59,16 @@ class Events:
             await asyncio.wait(postings, timeout=POST_WAIT_S)
         return [_posted(outcome) for outcome in outcomes]
 
+    async def record_within(self, connection: db.Connection, program_id: str, recorded: Sequence[Event]) -> None:
+        """Records events in the caller's transaction, each judged alone; a worker posts what they give.
+
+        Raises the refusal of one that is refused.
+        """
+        outcomes = await self._record(connection, program_id, list(recorded), ids.new_id(), post_after=timedelta(0))
+        for outcome in outcomes:
+            if outcome.refusal is not None:
+                raise outcome.refusal
+
     async def get(self, program_id: str, event_id: str) -> tuple[Recorded, dict[tuple[str, int], model.Rule]]:
         """Tells an event with its decisions, and the rule versions that decided. Raises EVENT_NOT_FOUND."""
 
@@ -109,7 +119,13 @@ class Events:
         return outcomes
 
     async def _record(
-        self, connection: db.Connection, program_id: str, items: list[Event], posting_id: uuid.UUID
+        self,
+        connection: db.Connection,
+        program_id: str,
+        items: list[Event],
+        posting_id: uuid.UUID,
+        *,
+        post_after: timedelta = POST_AGAIN_AFTER,
     ) -> list[Outcome]:
         program_rules = await self._context.rules(connection, program_id)
         now = await self._context.time.now(connection)
@@ -127,6 +143,7 @@ class Events:
         }
         if recorded:
             await self._write(connection, program_id, recorded, posting_id)
+            await self._schedule(connection, program_id, recorded, posting_id, due_at=now + post_after)
         published: list[model.Published] = [model.MemberChanged(member) for member in created]
         published += [model.EventRecorded(each.event, each.decisions) for each in recorded.values()]
         await feed.append(connection, program_id, now, [self._context.encode(event) for event in published])
@@ -212,10 +229,19 @@ class Events:
         decisions = [decision for each in recorded.values() for decision in each.decisions]
         if decisions:
             await events.insert_decisions(connection, program_id, decisions)
+
+    async def _schedule(
+        self,
+        connection: db.Connection,
+        program_id: str,
+        recorded: dict[str, Recorded],
+        posting_id: uuid.UUID,
+        *,
+        due_at: datetime,
+    ) -> None:
         paid = [event_id for event_id, each in recorded.items() if each.is_pending]
         if paid:
-            payload = {"event_ids": paid}
-            item = due.DueItem(program_id, POST_EFFECTS, posting_id, payload, now + POST_AGAIN_AFTER)
+            item = due.DueItem(program_id, POST_EFFECTS, posting_id, {"event_ids": paid}, due_at)
             await due.schedule(connection, [item])
 
     async def _post_now(
@@ -238,7 +264,7 @@ class Events:
         for start in range(0, len(paid), ports.EARNS_MAX):
             chunk = paid[start : start + ports.EARNS_MAX]
             refusals = await self._context.ledger.earn(
-                program_id, [_earn(event, decision) for event, decision in chunk]
+                program_id, [earn_of(event, decision) for event, decision in chunk]
             )
             for (_, decision), refusal in zip(chunk, refusals, strict=True):
                 if refusal is not None:
@@ -273,7 +299,8 @@ def _is_paid(decisions: tuple[Decision, ...]) -> bool:
     return any(decision.denial is None for decision in decisions)
 
 
-def _earn(event: Event, decision: Decision) -> ports.Earn:
+def earn_of(event: Event, decision: Decision) -> ports.Earn:
+    """Gives what the ledger is told of a decision that paid."""
     return ports.Earn(
         # From its cause, so that any retry, replay or race pays once.
         request_id=str(ids.derived_id("effect", decision.event_id, decision.rule_id, str(decision.place))),

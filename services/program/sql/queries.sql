@@ -151,6 +151,17 @@ FROM unnest(
     $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[], $9::jsonb[], $10::smallint[], $11::boolean[]
 ) AS event (event_id, type, member_id, org_id, occurred_at, properties, depth, is_paid);
 
+-- find_settlements --
+-- Reads what became of what some events gave.
+SELECT event_id, settling, settled_at, reason
+FROM settlements
+WHERE program_id = $1 AND event_id = ANY($2::text[]);
+
+-- insert_settlement --
+-- Writes what becomes of what an event gave.
+INSERT INTO settlements (program_id, event_id, settling, settled_at, reason)
+VALUES ($1, $2, $3, $4, $5);
+
 -- insert_decisions --
 -- Writes what rules decided.
 INSERT INTO decisions (

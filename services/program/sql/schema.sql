@@ -108,6 +108,18 @@ CREATE TABLE decisions (
     CONSTRAINT decisions_amount_not_negative CHECK (amount >= 0)
 );
 
+-- What became of what an event gave: it was confirmed, or taken back. Append-only by privilege.
+CREATE TABLE settlements (
+    program_id text NOT NULL,
+    event_id text NOT NULL,
+    settling text NOT NULL,
+    settled_at timestamptz NOT NULL,
+    -- Why, in the words of whoever took it back; empty where nothing was said.
+    reason text NOT NULL,
+    CONSTRAINT settlements_key PRIMARY KEY (program_id, event_id, settling),
+    CONSTRAINT settlements_settling_known CHECK (settling IN ('CONFIRM', 'TAKE_BACK'))
+);
+
 -- What was paid once and is not paid again; a claim goes only with the denial of what it was made for.
 CREATE TABLE rule_claims (
     program_id text NOT NULL,
@@ -256,7 +268,7 @@ CREATE TABLE feed_dead_letters (
 
 -- What the runtime role may do: versions, events and the feed are written once and never changed; a decision changes,
 -- and its claim goes, only where the ledger refused it.
-GRANT SELECT, INSERT ON rule_versions, events, feed_events TO program_service;
+GRANT SELECT, INSERT ON rule_versions, events, settlements, feed_events TO program_service;
 GRANT SELECT, INSERT, DELETE ON rule_claims TO program_service;
 GRANT SELECT, INSERT, UPDATE ON
     programs, api_keys, members, rules, decisions, rule_usage, rewards, reward_codes, redemptions, feed_heads,

@@ -8,6 +8,7 @@ from typing import Any
 
 from services.kernel import db
 from services.program import model
+from services.program.model import Settling
 from services.program.store import QUERIES, rules
 
 
@@ -16,7 +17,9 @@ async def find_events(
 ) -> dict[str, model.Recorded]:
     """Reads the events of some ids with their decisions."""
     rows = await connection.fetch(QUERIES["find_events"], program_id, event_ids)
-    decisions = await find_decisions(connection, program_id, [row["event_id"] for row in rows]) if rows else {}
+    found = [row["event_id"] for row in rows]
+    decisions = await find_decisions(connection, program_id, found) if rows else {}
+    settlements = await find_settlements(connection, program_id, found) if rows else {}
     return {
         row["event_id"]: model.Recorded(
             event=model.Event(
@@ -31,9 +34,38 @@ async def find_events(
             recorded_at=row["recorded_at"],
             decisions=tuple(decisions.get(row["event_id"], ())),
             is_pending=row["is_pending"],
+            confirmed=settlements.get((row["event_id"], Settling.CONFIRM)),
+            taken_back=settlements.get((row["event_id"], Settling.TAKE_BACK)),
         )
         for row in rows
     }
+
+
+async def find_settlements(
+    connection: db.Connection, program_id: str, event_ids: Sequence[str]
+) -> dict[tuple[str, Settling], model.Settlement]:
+    """Reads what became of what some events gave."""
+    rows = await connection.fetch(QUERIES["find_settlements"], program_id, event_ids)
+    return {
+        (row["event_id"], Settling(row["settling"])): model.Settlement(
+            Settling(row["settling"]), row["settled_at"], row["reason"]
+        )
+        for row in rows
+    }
+
+
+async def insert_settlement(
+    connection: db.Connection, program_id: str, event_id: str, settlement: model.Settlement
+) -> None:
+    """Writes what becomes of what an event gave."""
+    await connection.execute(
+        QUERIES["insert_settlement"],
+        program_id,
+        event_id,
+        settlement.settling.value,
+        settlement.settled_at,
+        settlement.reason,
+    )
 
 
 async def find_decisions(

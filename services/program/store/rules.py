@@ -15,7 +15,7 @@ from services.program.store import QUERIES
 OUTSIDE_DEFINITION = ("rule_id", "version", "created_at", "updated_at")
 # What rules did not have from the beginning is kept only where it says something: the definition, and with it the
 # fingerprint of the request, of a rule that says none of it stays what it was.
-LATER = ("is_promotional", "campaign_id", "budget_id")
+LATER = ("is_promotional", "campaign_id", "budget_id", "is_pending")
 
 
 def to_definition(rule: model.Rule) -> dict[str, Any]:

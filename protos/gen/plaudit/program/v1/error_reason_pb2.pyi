@@ -55,6 +55,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         { "reason": "OCCUR_TIME_AHEAD", "domain": "program.plaudit",
           "metadata": { "occurTime": "2031-01-01T00:00:00Z", "limitSeconds": "300" } }
     """
+    ERROR_REASON_EVENT_TAKEN_BACK: _ErrorReason.ValueType  # 17
+    """The event was taken back and cannot be confirmed any more.
+
+    Example of an ErrorInfo:
+        { "reason": "EVENT_TAKEN_BACK", "domain": "program.plaudit", "metadata": { "eventId": "e-1" } }
+    """
     ERROR_REASON_MEMBER_NOT_FOUND: _ErrorReason.ValueType  # 6
     """The program has no such member.
 
@@ -159,6 +165,12 @@ ERROR_REASON_OCCUR_TIME_AHEAD: ErrorReason.ValueType  # 5
 Example of an ErrorInfo:
     { "reason": "OCCUR_TIME_AHEAD", "domain": "program.plaudit",
       "metadata": { "occurTime": "2031-01-01T00:00:00Z", "limitSeconds": "300" } }
+"""
+ERROR_REASON_EVENT_TAKEN_BACK: ErrorReason.ValueType  # 17
+"""The event was taken back and cannot be confirmed any more.
+
+Example of an ErrorInfo:
+    { "reason": "EVENT_TAKEN_BACK", "domain": "program.plaudit", "metadata": { "eventId": "e-1" } }
 """
 ERROR_REASON_MEMBER_NOT_FOUND: ErrorReason.ValueType  # 6
 """The program has no such member.

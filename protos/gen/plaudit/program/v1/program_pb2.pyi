@@ -62,6 +62,10 @@ class _EffectStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EffectSta
     """It is decided and will be posted; the ledger was not to be had in time."""
     EFFECT_STATE_POSTED: _EffectState.ValueType  # 2
     """The ledger has it."""
+    EFFECT_STATE_HELD: _EffectState.ValueType  # 3
+    """The ledger has it, and the member can spend it once the event is confirmed."""
+    EFFECT_STATE_TAKEN_BACK: _EffectState.ValueType  # 4
+    """It is taken back, with the event."""
 
 class EffectState(_EffectState, metaclass=_EffectStateEnumTypeWrapper):
     """Says whether the ledger has an effect."""
@@ -72,6 +76,10 @@ EFFECT_STATE_PENDING: EffectState.ValueType  # 1
 """It is decided and will be posted; the ledger was not to be had in time."""
 EFFECT_STATE_POSTED: EffectState.ValueType  # 2
 """The ledger has it."""
+EFFECT_STATE_HELD: EffectState.ValueType  # 3
+"""The ledger has it, and the member can spend it once the event is confirmed."""
+EFFECT_STATE_TAKEN_BACK: EffectState.ValueType  # 4
+"""It is taken back, with the event."""
 Global___EffectState: _TypeAlias = EffectState  # noqa: Y015
 
 class _RuleState:
@@ -589,6 +597,7 @@ class Rule(_message.Message):
     PROMOTIONAL_FIELD_NUMBER: _builtins.int
     CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
     BUDGET_ID_FIELD_NUMBER: _builtins.int
+    PENDING_FIELD_NUMBER: _builtins.int
     rule_id: _builtins.str
     """Names the rule."""
     version: _builtins.int
@@ -630,6 +639,10 @@ class Rule(_message.Message):
     """Names the budget of the ledger that it pays out of, which is of the rule's asset; empty means none. The rule gives
     all members together no more than the budget has: what would pass that is denied with `BUDGET_EXHAUSTED`, and as a
     whole. Whether there is such a budget is seen when the rule pays.
+    """
+    pending: _builtins.bool
+    """Makes what it gives wait: the ledger shows it as pending, and nobody can spend it until `ConfirmEvent` settles the
+    event. What is taken back before that never was the member's.
     """
     @_builtins.property
     def caps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Cap]:
@@ -679,10 +692,11 @@ class Rule(_message.Message):
         promotional: _builtins.bool = ...,
         campaign_id: _builtins.str = ...,
         budget_id: _builtins.str = ...,
+        pending: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "expiry", b"expiry", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "asset", b"asset", "budget_id", b"budget_id", "campaign_id", b"campaign_id", "caps", b"caps", "condition", b"condition", "create_time", b"create_time", "description", b"description", "display_name", b"display_name", "end_time", b"end_time", "etag", b"etag", "event_type", b"event_type", "expiry", b"expiry", "once_per", b"once_per", "promotional", b"promotional", "recipient", b"recipient", "rule_id", b"rule_id", "start_time", b"start_time", "state", b"state", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "asset", b"asset", "budget_id", b"budget_id", "campaign_id", b"campaign_id", "caps", b"caps", "condition", b"condition", "create_time", b"create_time", "description", b"description", "display_name", b"display_name", "end_time", b"end_time", "etag", b"etag", "event_type", b"event_type", "expiry", b"expiry", "once_per", b"once_per", "pending", b"pending", "promotional", b"promotional", "recipient", b"recipient", "rule_id", b"rule_id", "start_time", b"start_time", "state", b"state", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

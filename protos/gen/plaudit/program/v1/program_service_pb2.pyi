@@ -99,6 +99,11 @@ class GetEventResponse(_message.Message):
     EVENT_FIELD_NUMBER: _builtins.int
     RECORD_TIME_FIELD_NUMBER: _builtins.int
     DECISIONS_FIELD_NUMBER: _builtins.int
+    CONFIRM_TIME_FIELD_NUMBER: _builtins.int
+    TAKE_BACK_TIME_FIELD_NUMBER: _builtins.int
+    TAKE_BACK_REASON_FIELD_NUMBER: _builtins.int
+    take_back_reason: _builtins.str
+    """Says why it was taken back."""
     @_builtins.property
     def event(self) -> _program_pb2.Event:
         """Is the event."""
@@ -111,20 +116,147 @@ class GetEventResponse(_message.Message):
     def decisions(self) -> _containers.RepeatedCompositeFieldContainer[_program_pb2.Decision]:
         """Lists the decisions, in the order of the rules."""
 
+    @_builtins.property
+    def confirm_time(self) -> _timestamp_pb2.Timestamp:
+        """Tells when it was confirmed; absent where it was not."""
+
+    @_builtins.property
+    def take_back_time(self) -> _timestamp_pb2.Timestamp:
+        """Tells when it was taken back; absent where it was not."""
+
     def __init__(
         self,
         *,
         event: _program_pb2.Event | None = ...,
         record_time: _timestamp_pb2.Timestamp | None = ...,
         decisions: _abc.Iterable[_program_pb2.Decision] | None = ...,
+        confirm_time: _timestamp_pb2.Timestamp | None = ...,
+        take_back_time: _timestamp_pb2.Timestamp | None = ...,
+        take_back_reason: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "record_time", b"record_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["confirm_time", b"confirm_time", "event", b"event", "record_time", b"record_time", "take_back_time", b"take_back_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions", "event", b"event", "record_time", b"record_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirm_time", b"confirm_time", "decisions", b"decisions", "event", b"event", "record_time", b"record_time", "take_back_reason", b"take_back_reason", "take_back_time", b"take_back_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetEventResponse: _TypeAlias = GetEventResponse  # noqa: Y015
+
+@_typing.final
+class ConfirmEventRequest(_message.Message):
+    """Is the request of `ConfirmEvent`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    """Names the event."""
+    request_id: _builtins.str
+    """Identifies the request; a confirmation is idempotent without it."""
+    def __init__(
+        self,
+        *,
+        event_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmEventRequest: _TypeAlias = ConfirmEventRequest  # noqa: Y015
+
+@_typing.final
+class ConfirmEventResponse(_message.Message):
+    """Is the response of `ConfirmEvent`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EFFECTS_FIELD_NUMBER: _builtins.int
+    CONFIRM_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def effects(self) -> _containers.RepeatedCompositeFieldContainer[_program_pb2.Effect]:
+        """Lists the effects of the event as they are now."""
+
+    @_builtins.property
+    def confirm_time(self) -> _timestamp_pb2.Timestamp:
+        """Tells when it was confirmed."""
+
+    def __init__(
+        self,
+        *,
+        effects: _abc.Iterable[_program_pb2.Effect] | None = ...,
+        confirm_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["confirm_time", b"confirm_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirm_time", b"confirm_time", "effects", b"effects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmEventResponse: _TypeAlias = ConfirmEventResponse  # noqa: Y015
+
+@_typing.final
+class TakeBackEventRequest(_message.Message):
+    """Is the request of `TakeBackEvent`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    """Names the event."""
+    reason: _builtins.str
+    """Says why, for whoever asks later. The first reason stays."""
+    request_id: _builtins.str
+    """Identifies the request; to take back is idempotent without it."""
+    def __init__(
+        self,
+        *,
+        event_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TakeBackEventRequest: _TypeAlias = TakeBackEventRequest  # noqa: Y015
+
+@_typing.final
+class TakeBackEventResponse(_message.Message):
+    """Is the response of `TakeBackEvent`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EFFECTS_FIELD_NUMBER: _builtins.int
+    TAKE_BACK_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def effects(self) -> _containers.RepeatedCompositeFieldContainer[_program_pb2.Effect]:
+        """Lists the effects of the event as they are now."""
+
+    @_builtins.property
+    def take_back_time(self) -> _timestamp_pb2.Timestamp:
+        """Tells when it was taken back."""
+
+    def __init__(
+        self,
+        *,
+        effects: _abc.Iterable[_program_pb2.Effect] | None = ...,
+        take_back_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["take_back_time", b"take_back_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects", "take_back_time", b"take_back_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TakeBackEventResponse: _TypeAlias = TakeBackEventResponse  # noqa: Y015
 
 @_typing.final
 class UpdateMemberRequest(_message.Message):

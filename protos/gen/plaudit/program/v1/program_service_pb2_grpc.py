@@ -45,6 +45,16 @@ class ProgramServiceStub:
                 request_serializer=plaudit_dot_program_dot_v1_dot_program__service__pb2.GetEventRequest.SerializeToString,
                 response_deserializer=plaudit_dot_program_dot_v1_dot_program__service__pb2.GetEventResponse.FromString,
                 _registered_method=True)
+        self.ConfirmEvent = channel.unary_unary(
+                '/plaudit.program.v1.ProgramService/ConfirmEvent',
+                request_serializer=plaudit_dot_program_dot_v1_dot_program__service__pb2.ConfirmEventRequest.SerializeToString,
+                response_deserializer=plaudit_dot_program_dot_v1_dot_program__service__pb2.ConfirmEventResponse.FromString,
+                _registered_method=True)
+        self.TakeBackEvent = channel.unary_unary(
+                '/plaudit.program.v1.ProgramService/TakeBackEvent',
+                request_serializer=plaudit_dot_program_dot_v1_dot_program__service__pb2.TakeBackEventRequest.SerializeToString,
+                response_deserializer=plaudit_dot_program_dot_v1_dot_program__service__pb2.TakeBackEventResponse.FromString,
+                _registered_method=True)
         self.UpdateMember = channel.unary_unary(
                 '/plaudit.program.v1.ProgramService/UpdateMember',
                 request_serializer=plaudit_dot_program_dot_v1_dot_program__service__pb2.UpdateMemberRequest.SerializeToString,
@@ -141,6 +151,26 @@ class ProgramServiceServicer:
     def GetEvent(self, request, context):
         """Tells an event and every decision it led to, with the rule version and the inputs of each. Fails with
         `EVENT_NOT_FOUND`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmEvent(self, request, context):
+        """Confirms an event: what rules with `pending` gave for it can be spent from now on. One that is confirmed is
+        answered as it is. Fails with `EVENT_NOT_FOUND`, and with `EVENT_TAKEN_BACK` where it was taken back before. While
+        the ledger is away the confirmation stands, and the ledger learns of it later.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TakeBackEvent(self, request, context):
+        """Takes back all that an event gave, whomever: a purchase was refunded, a referral was fraud. What is pending is
+        cancelled; the rest is clawed back out of its own lot, then out of the member's other lots, and what is spent is a
+        debt that next earns repay. Caps and payments that happen once stay used: whoever buys and refunds gains nothing by
+        doing it again. One that is taken back is answered as it is. Fails with `EVENT_NOT_FOUND`. While the ledger is away
+        the decision stands, and the ledger learns of it later.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -270,6 +300,16 @@ def add_ProgramServiceServicer_to_server(servicer, server):
                     servicer.GetEvent,
                     request_deserializer=plaudit_dot_program_dot_v1_dot_program__service__pb2.GetEventRequest.FromString,
                     response_serializer=plaudit_dot_program_dot_v1_dot_program__service__pb2.GetEventResponse.SerializeToString,
+            ),
+            'ConfirmEvent': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmEvent,
+                    request_deserializer=plaudit_dot_program_dot_v1_dot_program__service__pb2.ConfirmEventRequest.FromString,
+                    response_serializer=plaudit_dot_program_dot_v1_dot_program__service__pb2.ConfirmEventResponse.SerializeToString,
+            ),
+            'TakeBackEvent': grpc.unary_unary_rpc_method_handler(
+                    servicer.TakeBackEvent,
+                    request_deserializer=plaudit_dot_program_dot_v1_dot_program__service__pb2.TakeBackEventRequest.FromString,
+                    response_serializer=plaudit_dot_program_dot_v1_dot_program__service__pb2.TakeBackEventResponse.SerializeToString,
             ),
             'UpdateMember': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateMember,
@@ -402,6 +442,60 @@ class ProgramService:
             '/plaudit.program.v1.ProgramService/GetEvent',
             plaudit_dot_program_dot_v1_dot_program__service__pb2.GetEventRequest.SerializeToString,
             plaudit_dot_program_dot_v1_dot_program__service__pb2.GetEventResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmEvent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plaudit.program.v1.ProgramService/ConfirmEvent',
+            plaudit_dot_program_dot_v1_dot_program__service__pb2.ConfirmEventRequest.SerializeToString,
+            plaudit_dot_program_dot_v1_dot_program__service__pb2.ConfirmEventResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TakeBackEvent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plaudit.program.v1.ProgramService/TakeBackEvent',
+            plaudit_dot_program_dot_v1_dot_program__service__pb2.TakeBackEventRequest.SerializeToString,
+            plaudit_dot_program_dot_v1_dot_program__service__pb2.TakeBackEventResponse.FromString,
             options,
             channel_credentials,
             insecure,

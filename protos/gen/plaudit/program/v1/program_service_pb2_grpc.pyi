@@ -45,6 +45,18 @@ class ProgramServiceStub:
     """Tells an event and every decision it led to, with the rule version and the inputs of each. Fails with
     `EVENT_NOT_FOUND`.
     """
+    ConfirmEvent: _grpc.UnaryUnaryMultiCallable[_program_service_pb2.ConfirmEventRequest, _program_service_pb2.ConfirmEventResponse]
+    """Confirms an event: what rules with `pending` gave for it can be spent from now on. One that is confirmed is
+    answered as it is. Fails with `EVENT_NOT_FOUND`, and with `EVENT_TAKEN_BACK` where it was taken back before. While
+    the ledger is away the confirmation stands, and the ledger learns of it later.
+    """
+    TakeBackEvent: _grpc.UnaryUnaryMultiCallable[_program_service_pb2.TakeBackEventRequest, _program_service_pb2.TakeBackEventResponse]
+    """Takes back all that an event gave, whomever: a purchase was refunded, a referral was fraud. What is pending is
+    cancelled; the rest is clawed back out of its own lot, then out of the member's other lots, and what is spent is a
+    debt that next earns repay. Caps and payments that happen once stay used: whoever buys and refunds gains nothing by
+    doing it again. One that is taken back is answered as it is. Fails with `EVENT_NOT_FOUND`. While the ledger is away
+    the decision stands, and the ledger learns of it later.
+    """
     UpdateMember: _grpc.UnaryUnaryMultiCallable[_program_service_pb2.UpdateMemberRequest, _program_service_pb2.UpdateMemberResponse]
     """Creates a member or replaces all that is known of one. Fails with `CONCURRENT_UPDATE` where an etag is given and
     differs.
@@ -105,6 +117,18 @@ class ProgramServiceAsyncStub(ProgramServiceStub):
     GetEvent: _aio.UnaryUnaryMultiCallable[_program_service_pb2.GetEventRequest, _program_service_pb2.GetEventResponse]  # type: ignore[assignment]
     """Tells an event and every decision it led to, with the rule version and the inputs of each. Fails with
     `EVENT_NOT_FOUND`.
+    """
+    ConfirmEvent: _aio.UnaryUnaryMultiCallable[_program_service_pb2.ConfirmEventRequest, _program_service_pb2.ConfirmEventResponse]  # type: ignore[assignment]
+    """Confirms an event: what rules with `pending` gave for it can be spent from now on. One that is confirmed is
+    answered as it is. Fails with `EVENT_NOT_FOUND`, and with `EVENT_TAKEN_BACK` where it was taken back before. While
+    the ledger is away the confirmation stands, and the ledger learns of it later.
+    """
+    TakeBackEvent: _aio.UnaryUnaryMultiCallable[_program_service_pb2.TakeBackEventRequest, _program_service_pb2.TakeBackEventResponse]  # type: ignore[assignment]
+    """Takes back all that an event gave, whomever: a purchase was refunded, a referral was fraud. What is pending is
+    cancelled; the rest is clawed back out of its own lot, then out of the member's other lots, and what is spent is a
+    debt that next earns repay. Caps and payments that happen once stay used: whoever buys and refunds gains nothing by
+    doing it again. One that is taken back is answered as it is. Fails with `EVENT_NOT_FOUND`. While the ledger is away
+    the decision stands, and the ledger learns of it later.
     """
     UpdateMember: _aio.UnaryUnaryMultiCallable[_program_service_pb2.UpdateMemberRequest, _program_service_pb2.UpdateMemberResponse]  # type: ignore[assignment]
     """Creates a member or replaces all that is known of one. Fails with `CONCURRENT_UPDATE` where an etag is given and
@@ -175,6 +199,30 @@ class ProgramServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_program_service_pb2.GetEventResponse, _abc.Awaitable[_program_service_pb2.GetEventResponse]]:
         """Tells an event and every decision it led to, with the rule version and the inputs of each. Fails with
         `EVENT_NOT_FOUND`.
+        """
+
+    @_abc_1.abstractmethod
+    def ConfirmEvent(
+        self,
+        request: _program_service_pb2.ConfirmEventRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_program_service_pb2.ConfirmEventResponse, _abc.Awaitable[_program_service_pb2.ConfirmEventResponse]]:
+        """Confirms an event: what rules with `pending` gave for it can be spent from now on. One that is confirmed is
+        answered as it is. Fails with `EVENT_NOT_FOUND`, and with `EVENT_TAKEN_BACK` where it was taken back before. While
+        the ledger is away the confirmation stands, and the ledger learns of it later.
+        """
+
+    @_abc_1.abstractmethod
+    def TakeBackEvent(
+        self,
+        request: _program_service_pb2.TakeBackEventRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_program_service_pb2.TakeBackEventResponse, _abc.Awaitable[_program_service_pb2.TakeBackEventResponse]]:
+        """Takes back all that an event gave, whomever: a purchase was refunded, a referral was fraud. What is pending is
+        cancelled; the rest is clawed back out of its own lot, then out of the member's other lots, and what is spent is a
+        debt that next earns repay. Caps and payments that happen once stay used: whoever buys and refunds gains nothing by
+        doing it again. One that is taken back is answered as it is. Fails with `EVENT_NOT_FOUND`. While the ledger is away
+        the decision stands, and the ledger learns of it later.
         """
 
     @_abc_1.abstractmethod
