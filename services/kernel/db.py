@@ -95,6 +95,7 @@ async def create_pool(dsn: str, *, service: str, size_max: int = POOL_SIZE_MAX) 
             command_timeout=COMMAND_TIMEOUT_S,
             max_inactive_connection_lifetime=300,
             init=_prepare_connection,
+            reset=_leave_session,
             server_settings={
                 "application_name": service,
                 "timezone": "UTC",
@@ -113,6 +114,13 @@ async def _prepare_connection(connection: Connection) -> None:
     await connection.set_type_codec(
         "jsonb", schema="pg_catalog", encoder=_dump_json, decoder=_load_json, format="binary"
     )
+
+
+async def _leave_session(_: Connection) -> None:
+    """Leaves a session as it is, which nothing here changes; a round trip fewer for each use of a connection.
+
+    The driver itself ends a transaction that was left open.
+    """
 
 
 JSONB_VERSION = b"\x01"

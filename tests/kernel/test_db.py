@@ -310,3 +310,17 @@ def test_queries_are_found_by_name(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("two", "one"))
     with pytest.raises(AssertionError):
         db.Queries(path)
+
+
+async def test_use_of_a_connection_leaves_nothing_open(dsn: str) -> None:
+    """A transaction that was left open has ended without effect when the connection is next used."""
+    pool = await db.create_pool(dsn, service="test", size_max=1)
+    async with pool.acquire() as connection:
+        await connection.execute("BEGIN")
+        await add(connection, "a")
+    async with pool.acquire() as connection:
+        is_open = connection.is_in_transaction()
+
+    assert not is_open
+    assert await value_of(pool, "a") == 0
+    await pool.close()
