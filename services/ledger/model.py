@@ -185,6 +185,8 @@ class Wallet:
     debt: int = 0
     remainder: int = 0
     has_rolling: bool = False
+    has_priorities: bool = False
+    has_waiting: bool = False
     is_changed: bool = False
     is_more_than_earned: bool = False
 

@@ -167,6 +167,10 @@ class State:
         """Makes the lot of an entry; its number is the entry's."""
         assert row.sequence is not None, "An entry makes a lot."
         lot = Lot(wallet.wallet_id, row.sequence, row.amount, row.amount, effective_at, is_new=True, **what)
+        if lot.priority and not wallet.has_priorities:
+            wallet.has_priorities = wallet.is_more_than_earned = True
+        if not wallet.has_waiting and (effective_at is None or effective_at > self.now):
+            wallet.has_waiting = wallet.is_more_than_earned = True
         self.add(self.lots_of(wallet), lot.number, lot)
         return lot
 

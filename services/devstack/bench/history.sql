@@ -1,7 +1,7 @@
 -- make_wallets --
 -- Makes members of a prefix, each with a wallet.
-INSERT INTO wallets (program_id, wallet_id, member_id, asset)
-SELECT 'bench', ascii($1::text) * 1000000 + number, $1::text || number, 'points'
+INSERT INTO wallets (program_id, wallet_id, member_id, asset, has_priorities, has_waiting)
+SELECT 'bench', ascii($1::text) * 1000000 + number, $1::text || number, 'points', false, false
 FROM generate_series(0, $2::bigint - 1) AS number;
 
 -- add_journal --
@@ -13,8 +13,8 @@ INSERT INTO journal (
 SELECT
     'bench', gen_random_uuid(), 0, 'EARN', 0, head.position + made.number - $2 + 1,
     $5::timestamptz + made.number * interval '1 microsecond', $5, wallet.wallet_id, $6,
-    made.number / $4 + 1, (made.number / $4 + 1) * $6, $7, '\x0102030405060708090a0b0c0d0e0f1011121314151617',
-    $1::text || made.number, 'purchase-completed', 1
+    made.number / $4 + 1, (made.number / $4 + 1) * $6, $7::timestamptz + made.number / $4 * interval '1 minute',
+    '\x0102030405060708090a0b0c0d0e0f1011121314151617', $1::text || made.number, 'purchase-completed', 1
 FROM generate_series($2::bigint, $3::bigint - 1) AS made (number)
 INNER JOIN wallets AS wallet
     ON wallet.program_id = 'bench' AND wallet.member_id = $1::text || (made.number % $4::bigint)
@@ -23,11 +23,13 @@ CROSS JOIN feed_heads AS head
 WHERE head.program_id = 'bench' AND head.partition = 0;
 
 -- add_lots --
--- Adds the lots of those earns.
+-- Adds the lots of those earns, each of a wallet ending a minute after the one before.
 INSERT INTO lots (
     program_id, wallet_id, number, amount, remaining, effective_at, expires_at, priority, is_promotional, is_open
 )
-SELECT 'bench', wallet.wallet_id, made.number / $4 + 1, $6, $6, $5, $7, 0, false, true
+SELECT
+    'bench', wallet.wallet_id, made.number / $4 + 1, $6, $6, $5,
+    $7::timestamptz + made.number / $4 * interval '1 minute', 0, false, true
 FROM generate_series($2::bigint, $3::bigint - 1) AS made (number)
 INNER JOIN wallets AS wallet
     ON wallet.program_id = 'bench' AND wallet.member_id = $1::text || (made.number % $4::bigint)

@@ -182,7 +182,8 @@ class Ledger:
             )
         burnt = needs.burnt(state)
         if burnt:
-            lots += await loading.read_burnable_lots(connection, program_id, burnt, state.now)
+            ordered = {each for each in burnt if not state.by_id[each].has_priorities}
+            lots += await loading.read_burnable_lots(connection, program_id, burnt, ordered=ordered, now=state.now)
         for lot in lots:
             state.lots.setdefault(lot.wallet_id, {})[lot.number] = lot
 

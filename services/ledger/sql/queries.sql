@@ -8,17 +8,17 @@ WHERE program_id = $1 AND (member_id, asset) IN (SELECT * FROM unnest($2::text[]
 -- Makes wallets, in the order of their owners; none for an owner who has one by now.
 INSERT INTO wallets (
     program_id, wallet_id, member_id, asset, sequence, balance, earned, spent, expired, clawed_back, adjusted, debt,
-    remainder, has_rolling
+    remainder, has_rolling, has_priorities, has_waiting
 )
 SELECT
     $1, wallet_id, member_id, asset, sequence, balance, earned, spent, expired, clawed_back, adjusted, debt, remainder,
-    has_rolling
+    has_rolling, has_priorities, has_waiting
 FROM unnest(
     $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
-    $10::bigint[], $11::bigint[], $12::bigint[], $13::smallint[], $14::boolean[]
+    $10::bigint[], $11::bigint[], $12::bigint[], $13::smallint[], $14::boolean[], $15::boolean[], $16::boolean[]
 ) AS wallet (
     wallet_id, member_id, asset, sequence, balance, earned, spent, expired, clawed_back, adjusted, debt, remainder,
-    has_rolling
+    has_rolling, has_priorities, has_waiting
 )
 ORDER BY member_id, asset
 ON CONFLICT (program_id, member_id, asset) DO NOTHING
@@ -28,7 +28,7 @@ RETURNING wallet_id;
 -- Locks wallets in the order of their ids, and reads them.
 SELECT
     wallet_id, member_id, asset, sequence, balance, earned, spent, expired, clawed_back, adjusted, debt, remainder,
-    has_rolling
+    has_rolling, has_priorities, has_waiting
 FROM wallets
 WHERE program_id = $1 AND wallet_id = ANY($2::bigint[])
 ORDER BY wallet_id
@@ -106,6 +106,25 @@ SELECT
     lots.clawed_back, lots.priority, lots.is_promotional, lots.is_open, lots.expiry_policy, lots.origin
 FROM unnest($6::bigint[], $7::bigint[]) AS named (wallet_id, number)
 INNER JOIN lots ON lots.program_id = $1 AND lots.wallet_id = named.wallet_id AND lots.number = named.number;
+
+-- read_first_lots --
+-- Reads of some wallets the lots that are spent first, up to so many of each; only of wallets without priorities, since
+-- an index has their lots in this order.
+SELECT
+    lot.wallet_id, lot.number, lot.amount, lot.remaining, lot.effective_at, lot.expires_at, lot.occurred_at,
+    lot.clawed_back, lot.priority, lot.is_promotional, lot.is_open, lot.expiry_policy, lot.origin
+FROM unnest($2::bigint[]) AS asked (wallet_id)
+CROSS JOIN LATERAL (
+    SELECT
+        lots.wallet_id, lots.number, lots.amount, lots.remaining, lots.effective_at, lots.expires_at,
+        lots.occurred_at, lots.clawed_back, lots.priority, lots.is_promotional, lots.is_open, lots.expiry_policy,
+        lots.origin
+    FROM lots
+    WHERE lots.program_id = $1 AND lots.wallet_id = asked.wallet_id AND lots.is_open
+        AND lots.effective_at <= $3 AND (lots.expires_at IS NULL OR lots.expires_at > $3)
+    ORDER BY lots.expires_at NULLS LAST, lots.is_promotional DESC, lots.effective_at, lots.number
+    LIMIT $4
+) AS lot;
 
 -- read_burnable_lots --
 -- Reads of some wallets the lots that are spent first, as many as come to the amount that is needed of each.
@@ -198,12 +217,14 @@ UPDATE wallets
 SET
     sequence = wallet.sequence, balance = wallet.balance, earned = wallet.earned, spent = wallet.spent,
     expired = wallet.expired, clawed_back = wallet.clawed_back, adjusted = wallet.adjusted, debt = wallet.debt,
-    remainder = wallet.remainder, has_rolling = wallet.has_rolling
+    remainder = wallet.remainder, has_rolling = wallet.has_rolling, has_priorities = wallet.has_priorities,
+    has_waiting = wallet.has_waiting
 FROM unnest(
     $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
-    $10::bigint[], $11::smallint[], $12::boolean[]
+    $10::bigint[], $11::smallint[], $12::boolean[], $13::boolean[], $14::boolean[]
 ) AS wallet (
-    wallet_id, sequence, balance, earned, spent, expired, clawed_back, adjusted, debt, remainder, has_rolling
+    wallet_id, sequence, balance, earned, spent, expired, clawed_back, adjusted, debt, remainder, has_rolling,
+    has_priorities, has_waiting
 )
 WHERE wallets.program_id = $1 AND wallets.wallet_id = wallet.wallet_id;
 
@@ -344,6 +365,18 @@ LEFT JOIN (
     SELECT program_id, wallet_id, sum(amount) AS held FROM holds WHERE state = 'ACTIVE' GROUP BY program_id, wallet_id
 ) AS hold_sums ON hold_sums.program_id = wallet.program_id AND hold_sums.wallet_id = wallet.wallet_id
 WHERE wallet.balance <> coalesce(lot_sums.remaining, 0) + coalesce(hold_sums.held, 0)
+LIMIT 20;
+
+-- check_wallet_traits --
+-- Compares what wallets say of their lots with the lots: one that has none with a priority, or none that waits, is read
+-- as such; across programs.
+SELECT wallet.program_id, wallet.wallet_id, lot.number, lot.priority, lot.effective_at
+FROM wallets AS wallet
+INNER JOIN lots AS lot ON lot.program_id = wallet.program_id AND lot.wallet_id = wallet.wallet_id
+INNER JOIN journal AS origin
+    ON origin.program_id = lot.program_id AND origin.wallet_id = lot.wallet_id AND origin.sequence = lot.number
+WHERE (lot.priority <> 0 AND NOT wallet.has_priorities)
+    OR (NOT wallet.has_waiting AND (lot.effective_at IS NULL OR lot.effective_at > origin.posted_at))
 LIMIT 20;
 
 -- check_takings --

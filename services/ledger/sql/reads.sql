@@ -194,6 +194,30 @@ SELECT
 FROM wallets AS wallet
 -- Lateral, so that each wallet's lots are found by their index, however many members are asked about.
 CROSS JOIN LATERAL (
+    -- Where nothing ever waited, all is available but what holds reserve and what is over, and few lots are looked at.
+    SELECT
+        wallet.balance - reserved.amount AS rest,
+        wallet.balance - reserved.amount - over.amount AS available,
+        0::bigint AS waiting,
+        0::bigint AS pending,
+        (
+            SELECT min(next.expires_at)
+            FROM lots AS next
+            WHERE next.program_id = $1 AND next.wallet_id = wallet.wallet_id AND next.is_open AND next.expires_at > $3
+        ) AS next_expires_at
+    FROM (
+        SELECT coalesce(sum(holds.amount), 0)::bigint AS amount
+        FROM holds
+        WHERE holds.program_id = $1 AND holds.wallet_id = wallet.wallet_id AND holds.state = 'ACTIVE'
+    ) AS reserved
+    CROSS JOIN (
+        SELECT coalesce(sum(ended.remaining), 0)::bigint AS amount
+        FROM lots AS ended
+        WHERE ended.program_id = $1 AND ended.wallet_id = wallet.wallet_id AND ended.is_open
+            AND ended.expires_at <= $3
+    ) AS over
+    WHERE NOT wallet.has_waiting
+    UNION ALL
     SELECT
         coalesce(sum(remaining), 0)::bigint AS rest,
         coalesce(
@@ -208,7 +232,8 @@ CROSS JOIN LATERAL (
         )::bigint AS pending,
         min(expires_at) FILTER (WHERE effective_at <= $3 AND expires_at > $3) AS next_expires_at
     FROM lots
-    WHERE lots.program_id = $1 AND lots.wallet_id = wallet.wallet_id AND lots.is_open
+    WHERE lots.program_id = $1 AND lots.wallet_id = wallet.wallet_id AND lots.is_open AND wallet.has_waiting
+    HAVING wallet.has_waiting
 ) AS lot
 WHERE wallet.program_id = $1 AND wallet.member_id = ANY($2::text[])
 ORDER BY wallet.member_id, wallet.asset;
@@ -217,7 +242,7 @@ ORDER BY wallet.member_id, wallet.asset;
 -- Reads the wallet of a member in one asset without locking it.
 SELECT
     wallet_id, member_id, asset, sequence, balance, earned, spent, expired, clawed_back, adjusted, debt, remainder,
-    has_rolling
+    has_rolling, has_priorities, has_waiting
 FROM wallets
 WHERE program_id = $1 AND member_id = $2 AND asset = $3;
 

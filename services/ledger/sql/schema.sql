@@ -27,6 +27,10 @@ CREATE TABLE wallets (
     remainder smallint NOT NULL DEFAULT 0,
     -- Whether some lot lives as long as the member is active.
     has_rolling boolean NOT NULL DEFAULT false,
+    -- Whether some lot was ever given a priority, or did not take effect at once; true where nobody knows. Where none
+    -- was, less is to be read.
+    has_priorities boolean NOT NULL DEFAULT true,
+    has_waiting boolean NOT NULL DEFAULT true,
     CONSTRAINT wallets_key PRIMARY KEY (program_id, wallet_id),
     CONSTRAINT wallets_owner_once UNIQUE (program_id, member_id, asset),
     CONSTRAINT wallets_sequence_counts CHECK (sequence >= 0),
@@ -216,6 +220,9 @@ CREATE TABLE holds (
 );
 
 CREATE INDEX holds_by_wallet ON holds (program_id, wallet_id, placed_at);
+
+-- What reserves something of a wallet.
+CREATE INDEX holds_active ON holds (program_id, wallet_id) WHERE state = 'ACTIVE';
 
 -- Holds that may be over and yet to be booked.
 CREATE INDEX holds_to_end ON holds (program_id, expires_at) WHERE state = 'ACTIVE';

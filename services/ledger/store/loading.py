@@ -1,7 +1,7 @@
 """What a batch reads and locks before it decides."""
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,8 @@ from services.ledger.store import QUERIES
 
 # These take from lots under their own request id; what a release or a reversal has under its own comes back.
 RETURNING_KINDS = (Kind.RELEASE, Kind.REVERSE)
+# Of a wallet with a long history so many lots are read at first: more than most spends need.
+FIRST_LOTS = 32
 
 
 async def find_wallets(
@@ -163,11 +165,33 @@ async def read_lots(
 
 
 async def read_burnable_lots(
-    connection: db.Connection, program_id: str, needed: dict[int, int], now: datetime
+    connection: db.Connection, program_id: str, needed: dict[int, int], *, ordered: Collection[int], now: datetime
 ) -> list[Lot]:
-    """Reads the lots that are spent first, by wallet as many as come to the amount that is needed."""
-    rows = await connection.fetch(QUERIES["read_burnable_lots"], program_id, list(needed), list(needed.values()), now)
-    return [Lot(*row) for row in rows]
+    """Reads the lots that are spent first, by wallet as many as come to the amount that is needed, or more.
+
+    Of wallets whose lots are `ordered` by an index the first few are read, and all only where those do not do.
+    """
+    lots: dict[int, list[Lot]] = {}
+    if ordered:
+        for row in await connection.fetch(QUERIES["read_first_lots"], program_id, list(ordered), now, FIRST_LOTS):
+            lots.setdefault(row["wallet_id"], []).append(Lot(*row))
+    missing = {
+        wallet_id: amount
+        for wallet_id, amount in needed.items()
+        if wallet_id not in ordered or not _are_enough(lots.get(wallet_id, ()), amount)
+    }
+    if missing:
+        for wallet_id in missing:
+            lots.pop(wallet_id, None)
+        arguments = (list(missing), list(missing.values()), now)
+        for row in await connection.fetch(QUERIES["read_burnable_lots"], program_id, *arguments):
+            lots.setdefault(row["wallet_id"], []).append(Lot(*row))
+    return [lot for some in lots.values() for lot in some]
+
+
+def _are_enough(first: Sequence[Lot], amount: int) -> bool:
+    """Tells whether the first lots of a wallet come to an amount, or are all that there are."""
+    return len(first) < FIRST_LOTS or sum(lot.remaining for lot in first) >= amount
 
 
 async def lock_budgets(connection: db.Connection, program_id: str, picks: dict[str, int]) -> dict[str, model.Budget]:

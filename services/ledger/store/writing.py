@@ -206,6 +206,8 @@ async def insert_wallets(connection: db.Connection, program_id: str, wallets: Se
         [wallet.debt for wallet in wallets],
         [wallet.remainder for wallet in wallets],
         [wallet.has_rolling for wallet in wallets],
+        [wallet.has_priorities for wallet in wallets],
+        [wallet.has_waiting for wallet in wallets],
     )
     return len(made) == len(wallets)
 
@@ -240,6 +242,8 @@ async def update_wallets(connection: db.Connection, program_id: str, wallets: Se
         [wallet.debt for wallet in changed],
         [wallet.remainder for wallet in changed],
         [wallet.has_rolling for wallet in changed],
+        [wallet.has_priorities for wallet in changed],
+        [wallet.has_waiting for wallet in changed],
     )
 
 
