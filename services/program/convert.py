@@ -26,6 +26,7 @@ def event(message: program_pb2.Event) -> model.Event:
         occurred_at=times.from_proto(message.occur_time),
         properties=fields.struct_to_dict(message.properties),
         raw=message.SerializeToString(),
+        utc_offset_minutes=message.utc_offset_minutes if message.HasField("utc_offset_minutes") else None,
     )
 
 
@@ -40,6 +41,7 @@ def event_to_proto(value: model.Event) -> program_pb2.Event:
         org_id=value.org_id,
         occur_time=times.to_proto(value.occurred_at),
         properties=_struct(value.properties),
+        utc_offset_minutes=value.utc_offset_minutes,
     )
 
 

@@ -98,7 +98,10 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A fact from outside (depth 0) or one that an effect led to. `raw` is its message, for the feed."""
+    """A fact from outside (depth 0) or one that an effect led to. `raw` is its message, for the feed.
+
+    `utc_offset_minutes` is what clocks showed where it happened, None where that is not known.
+    """
 
     event_id: str
     type: str
@@ -108,6 +111,7 @@ class Event:
     properties: dict[str, Any]
     depth: int = 0
     raw: bytes = b""
+    utc_offset_minutes: int | None = None
 
     def visible(self) -> dict[str, Any]:
         """Gives what rules can see."""
@@ -127,6 +131,7 @@ class Event:
             ("memberId", self.member_id, other.member_id),
             ("orgId", self.org_id, other.org_id),
             ("occurTime", self.occurred_at, other.occurred_at),
+            ("utcOffsetMinutes", self.utc_offset_minutes, other.utc_offset_minutes),
         )
         found = [name for name, mine, theirs in named if mine != theirs]
         missing = object()

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import grpc
 import pytest
-from plaudit.program.v1 import program_pb2, program_service_pb2
+from plaudit.program.v1 import events_pb2, program_pb2, program_service_pb2
 
-from services.kernel import clock, due, fields, times
+from services.kernel import clock, db, due, feed, fields, times
 from services.program import checks
 from services.program.operations.events import POST_EFFECTS
 from tests.conftest import START
@@ -66,6 +66,31 @@ async def test_record_reused_id_names_differing_fields(program: ProgramHarness, 
     assert (result.status, result.error.reason) == (REFUSED, "REQUEST_ID_REUSED")
     assert list(result.error.fields) == ["memberId", "properties.amount_cents", "properties.extra"]
     assert (await ledger.balance("m1")).available == 5
+
+
+async def test_record_keeps_the_senders_offset(program: ProgramHarness) -> None:
+    """The sender's own offset, zero too, is told back and is published; none stays none."""
+    offsets = {"e1": -210, "e2": 0, "e3": None}
+    await program.record(*(event(name, at=START, utc_offset_minutes=offset) for name, offset in offsets.items()))
+
+    page = await db.read(program.context.pool, lambda connection: feed.read_events(connection, "demo", 0, 0))
+    types = (events_pb2.EventRecorded.FromString(each.payload) for each in page.events if "EventR" in each.type)
+    for name, recorded in zip(offsets, types, strict=True):
+        request = program_service_pb2.GetEventRequest(event_id=name)
+        told = (await program.stub.GetEvent(request, metadata=program.metadata())).event
+        for each in (told, recorded.event):
+            found = each.utc_offset_minutes if each.HasField("utc_offset_minutes") else None
+            assert (each.event_id, found) == (name, offsets[name])
+
+
+async def test_record_refuses_offsets_that_no_clock_shows(program: ProgramHarness) -> None:
+    """An offset beyond 18 hours is refused by field, and another one under the same id as other content."""
+    at_the_end, beyond = event("e1", at=START, utc_offset_minutes=1080), event("e2", at=START, utc_offset_minutes=-1081)
+    accepted, refused = await program.record(at_the_end, beyond)
+    [other] = await program.record(event("e1", at=START, utc_offset_minutes=60))
+
+    assert (accepted.status, refused.error.field) == (ACCEPTED, "utcOffsetMinutes")
+    assert (other.error.reason, list(other.error.fields)) == ("REQUEST_ID_REUSED", ["utcOffsetMinutes"])
 
 
 async def test_record_same_event_raced_by_64_callers(program: ProgramHarness, ledger: LedgerHarness) -> None:

@@ -102,6 +102,7 @@ def event(
     *,
     at: datetime,
     org_id: str = "",
+    utc_offset_minutes: int | None = None,
     **properties: Any,
 ) -> program_pb2.Event:
     """Makes an event."""
@@ -114,6 +115,7 @@ def event(
         org_id=org_id,
         occur_time=times.to_proto(at),
         properties=struct,
+        utc_offset_minutes=utc_offset_minutes,
     )
 
 

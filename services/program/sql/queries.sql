@@ -124,7 +124,7 @@ WHERE version.program_id = $1
 -- Reads the events of some ids, and whether their effects are still to be posted.
 SELECT
     event.event_id, event.type, event.member_id, event.org_id, event.occurred_at, event.properties,
-    event.depth, event.recorded_at,
+    event.depth, event.utc_offset_minutes, event.recorded_at,
     due.work_id IS NOT NULL AS is_pending
 FROM events AS event
 LEFT JOIN due_work AS due
@@ -143,13 +143,15 @@ ORDER BY event_id, place;
 -- insert_events --
 -- Writes events.
 INSERT INTO events (
-    program_id, recorded_at, posting_id, event_id, type, member_id, org_id, occurred_at, properties, depth
+    program_id, recorded_at, posting_id, event_id, type, member_id, org_id, occurred_at, properties, depth,
+    utc_offset_minutes
 )
 SELECT $1, $2, CASE WHEN event.is_paid THEN $3::uuid END, event.event_id, event.type, event.member_id, event.org_id,
-    event.occurred_at, event.properties, event.depth
+    event.occurred_at, event.properties, event.depth, event.utc_offset_minutes
 FROM unnest(
-    $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[], $9::jsonb[], $10::smallint[], $11::boolean[]
-) AS event (event_id, type, member_id, org_id, occurred_at, properties, depth, is_paid);
+    $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[], $9::jsonb[], $10::smallint[], $11::boolean[],
+    $12::smallint[]
+) AS event (event_id, type, member_id, org_id, occurred_at, properties, depth, is_paid, utc_offset_minutes);
 
 -- find_settlements --
 -- Reads what became of what some events gave.

@@ -78,6 +78,8 @@ CREATE TABLE events (
     recorded_at timestamptz NOT NULL,
     -- The due work that posts its effects: they are pending while it exists. Null where there are none.
     posting_id uuid,
+    -- What clocks showed where it happened; null where the sender does not know.
+    utc_offset_minutes smallint,
     CONSTRAINT events_key PRIMARY KEY (program_id, event_id)
 );
 

@@ -30,6 +30,7 @@ async def find_events(
                 occurred_at=row["occurred_at"],
                 properties=row["properties"],
                 depth=row["depth"],
+                utc_offset_minutes=row["utc_offset_minutes"],
             ),
             recorded_at=row["recorded_at"],
             decisions=tuple(decisions.get(row["event_id"], ())),
@@ -121,6 +122,7 @@ async def insert_events(
         [event.properties for event, _ in events],
         [event.depth for event, _ in events],
         [is_paid for _, is_paid in events],
+        [event.utc_offset_minutes for event, _ in events],
     )
 
 

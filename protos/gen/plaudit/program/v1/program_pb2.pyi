@@ -290,6 +290,7 @@ class Event(_message.Message):
     ORG_ID_FIELD_NUMBER: _builtins.int
     OCCUR_TIME_FIELD_NUMBER: _builtins.int
     PROPERTIES_FIELD_NUMBER: _builtins.int
+    UTC_OFFSET_MINUTES_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """Identifies the event; chosen by the sender, unique in the program for ever."""
     type: _builtins.str
@@ -298,6 +299,10 @@ class Event(_message.Message):
     """Names the member who did it. A member seen here first is created."""
     org_id: _builtins.str
     """Names the customer company of the member, where that matters."""
+    utc_offset_minutes: _builtins.int
+    """Gives the offset from UTC, in minutes, that clocks showed where it happened: 120 is two hours ahead. It tells the
+    local day of the event where its member has no time zone. Absent where the sender does not know.
+    """
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
         """Tells when it happened; at most 5 minutes ahead of the clock."""
@@ -317,12 +322,15 @@ class Event(_message.Message):
         org_id: _builtins.str = ...,
         occur_time: _timestamp_pb2.Timestamp | None = ...,
         properties: _struct_pb2.Struct | None = ...,
+        utc_offset_minutes: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["occur_time", b"occur_time", "properties", b"properties"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_utc_offset_minutes", b"_utc_offset_minutes", "occur_time", b"occur_time", "properties", b"properties", "utc_offset_minutes", b"utc_offset_minutes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "member_id", b"member_id", "occur_time", b"occur_time", "org_id", b"org_id", "properties", b"properties", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_utc_offset_minutes", b"_utc_offset_minutes", "event_id", b"event_id", "member_id", b"member_id", "occur_time", b"occur_time", "org_id", b"org_id", "properties", b"properties", "type", b"type", "utc_offset_minutes", b"utc_offset_minutes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__utc_offset_minutes: _TypeAlias = _typing.Literal["utc_offset_minutes"]  # noqa: Y015
+    _WhichOneofArgType__utc_offset_minutes: _TypeAlias = _typing.Literal["_utc_offset_minutes", b"_utc_offset_minutes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__utc_offset_minutes) -> _WhichOneofReturnType__utc_offset_minutes | None: ...
 
 Global___Event: _TypeAlias = Event  # noqa: Y015
 
