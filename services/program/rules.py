@@ -13,33 +13,12 @@ from typing import Any
 
 import cel
 
-from services.kernel import calendar
+from services.kernel import calendar, expressions
 from services.program import errors, model
 from services.program.model import Decision, Event, Rule
 
 EXPRESSION_FIELDS = ("condition", "amount", "recipient", "once_per")
 JSON_NAMES = {"condition": "condition", "amount": "amount", "recipient": "recipient", "once_per": "oncePer"}
-VARIABLES = frozenset({"event", "member"})
-FUNCTIONS = frozenset(
-    (
-        *("size", "contains", "startsWith", "endsWith", "matches", "has", "type", "dyn", "min", "max"),
-        *("int", "uint", "double", "string", "bool", "bytes", "timestamp", "duration"),
-        *("getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear"),
-        *("getHours", "getMinutes", "getSeconds", "getMilliseconds"),
-    )
-)
-# What the compiler calls operators and macros by itself.
-OPERATOR = re.compile(r"[_@!\-]")
-MACRO = re.compile(r"\.(all|exists|exists_one|existsOne|map|filter)\s*\(\s*([A-Za-z_]\w*)")
-# Texts of an expression, raw ones first: what stands in them is no code.
-LITERAL = re.compile(
-    r"""(?sx)
-    [bB]?[rR][bB]?(?: \"{3}.*?\"{3} | '{3}.*?'{3} | "[^"]*" | '[^']*' )
-    | \"{3}(?:\\.|.)*?\"{3} | '{3}(?:\\.|.)*?'{3} | "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*'
-    """
-)
-# What evaluation raises where the inputs do not fit the expression; anything else is a fault of ours.
-FAULTS = (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError)
 RECIPIENT_LENGTH_MAX = 128
 CLAIM_LENGTH_MAX = 256
 FIXED = re.compile(r"[0-9]{1,13}\Z")
@@ -116,40 +95,9 @@ def compile_rule(rule: Rule) -> CompiledRule:
 
 def _compile(name: str, text: str) -> cel.Program:
     try:
-        program = cel.compile(text)
-    except ValueError as error:
-        raise errors.expression_invalid(name, f"does not compile: {str(error).splitlines()[0]}") from error
-    bound = {match[2] for match in MACRO.finditer(LITERAL.sub("''", text))}
-    unknown = sorted(set(program.variables()) - VARIABLES - bound)
-    if unknown:
-        raise errors.expression_invalid(name, f"knows event and member only, not {', '.join(unknown)}")
-    strange = sorted(each for each in program.functions() if not OPERATOR.match(each) and each not in FUNCTIONS)
-    if strange:
-        raise errors.expression_invalid(name, f"has no function {', '.join(strange)}")
-    if _has_nested_macro(text):
-        raise errors.expression_invalid(name, "has a list macro within another one, which could run for ever")
-    return program
-
-
-def _has_nested_macro(text: str) -> bool:
-    """Tells whether a macro over a list stands within another one: what would make the cost of a rule square."""
-    code = LITERAL.sub("''", text)
-    end = 0
-    for match in MACRO.finditer(code):
-        if match.start() < end:
-            return True
-        end = _closing(code, code.index("(", match.start()))
-    return False
-
-
-def _closing(code: str, start: int) -> int:
-    """Finds the end of a call, in code without literals."""
-    depth = 0
-    for index in range(start, len(code)):
-        depth += (code[index] == "(") - (code[index] == ")")
-        if not depth:
-            return index
-    return len(code)
+        return expressions.compile_expression(text, "event", "member")
+    except expressions.ExpressionError as error:
+        raise errors.expression_invalid(name, str(error)) from error
 
 
 def evaluate(
@@ -188,7 +136,7 @@ def _evaluate_one(compiled: CompiledRule, event: Event, context: cel.Context, re
         amount = compiled.amount if isinstance(compiled.amount, int) else compiled.amount.execute(context)
         recipient = compiled.recipient.execute(context) if compiled.recipient else event.member_id
         key = compiled.once_per.execute(context) if compiled.once_per else None
-    except FAULTS as error:
+    except expressions.FAULTS as error:
         message = f"The event does not have what the rule looks at: {_fault(error)}"
         return Candidate(decision.denied("INPUT_MISSING", message), rule, None, ())
     if not _is_member_id(recipient):
