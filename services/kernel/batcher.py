@@ -1,8 +1,8 @@
 """K1: concurrent writes share one transaction; each item is judged alone.
 
-Callers submit items under a key (the program). While a batch of that key is under way, others gather; when a lane is
-free it takes what has gathered, up to `items_max`. So a lone caller waits for nobody, and a thousand callers share one
-commit. There is no timer and nothing to tune.
+Callers submit items under a key (the program). While a batch of that key is under way, others gather; when it has ended
+the next one takes what has gathered, up to `items_max`, and where much has gathered it begins beside it. So a lone
+caller waits for nobody, and a thousand callers share one commit. There is no timer and nothing to tune.
 
 Promises: an item that was accepted into the queue is answered (no lost wake-up); a full queue refuses at once with
 QUEUE_FULL; a caller that goes away before its batch starts is dropped from it, later its answer is; a batch that
@@ -26,6 +26,9 @@ ITEMS_MAX = 1000
 QUEUED_MAX = 20_000
 # Two batches of one key overlap the thinking of one with the writing of the other; more fight for the same rows.
 LANES_PER_KEY = 2
+# Another batch is begun beside one that is under way where so much waits: less shares the next commit sooner than it
+# would pay for one of its own.
+ITEMS_FOR_NEXT_LANE = 100
 # Batches in one process over all keys; below the size of the connection pool.
 LANES_MAX = 8
 
@@ -52,15 +55,18 @@ class Batcher(Generic[Item, Outcome]):
         *,
         items_max: int = ITEMS_MAX,
         queued_max: int = QUEUED_MAX,
+        items_for_next_lane: int = ITEMS_FOR_NEXT_LANE,
         weigh: Callable[[Item], int] = lambda _: 1,
     ) -> None:
         self._name = name
         self._run = run
         self._items_max = items_max
         self._queued_max = queued_max
+        self._items_for_next_lane = items_for_next_lane
         self._weigh = weigh
         self._queues: dict[str, deque[_Submission[Item, Outcome]]] = {}
         self._lanes: dict[str, int] = {}
+        self._waiting: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(LANES_MAX)
         self._queued = 0
@@ -84,8 +90,10 @@ class Batcher(Generic[Item, Outcome]):
         queue = self._queues.setdefault(key, deque())
         queue.append(submission)
         self._queued += weight
-        if self._lanes.get(key, 0) < LANES_PER_KEY:
-            self._lanes[key] = self._lanes.get(key, 0) + 1
+        self._waiting[key] = self._waiting.get(key, 0) + weight
+        lanes = self._lanes.get(key, 0)
+        if not lanes or (lanes < LANES_PER_KEY and self._waiting[key] >= self._items_for_next_lane):
+            self._lanes[key] = lanes + 1
             task = asyncio.create_task(self._drain(key, queue), name=f"batch-{self._name}-{key}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -101,20 +109,21 @@ class Batcher(Generic[Item, Outcome]):
         """Runs batches of one key until none waits. Between the last look and the end nothing is awaited."""
         while queue:
             async with self._slots:
-                batch = self._take(queue)
+                batch = self._take(key, queue)
                 if batch:
                     await self._settle(key, batch)
         self._lanes[key] -= 1
         if not self._lanes[key]:
-            del self._lanes[key]
+            del self._lanes[key], self._waiting[key]
             del self._queues[key]
 
-    def _take(self, queue: deque[_Submission[Item, Outcome]]) -> list[_Submission[Item, Outcome]]:
+    def _take(self, key: str, queue: deque[_Submission[Item, Outcome]]) -> list[_Submission[Item, Outcome]]:
         batch: list[_Submission[Item, Outcome]] = []
         room = self._items_max
         while queue and queue[0].weight <= room:
             submission = queue.popleft()
             self._queued -= submission.weight
+            self._waiting[key] -= submission.weight
             if not submission.future.cancelled():
                 batch.append(submission)
                 room -= submission.weight

@@ -120,6 +120,25 @@ async def test_submit_alone_waits_for_nobody() -> None:
     assert await answers_of(caller) == [["a:1", "a:2"]]
 
 
+async def test_next_lane_begins_where_much_waits() -> None:
+    """Little that waits shares the next batch; as much as is worth one begins beside the batch that is under way."""
+    bench = Bench()
+    writes = bench.batcher(items_for_next_lane=3)
+    callers = [submit(writes, "a", 1)]
+    await settle()
+    callers += [submit(writes, "a", 2), submit(writes, "a", 3)]
+    await settle()
+    alone = [run.items for run in bench.open]
+    callers.append(submit(writes, "a", 4))
+    await settle()
+    beside = [run.items for run in bench.open]
+    for run in bench.open:
+        run.finish()
+
+    assert (alone, beside) == ([[1]], [[1], [2, 3, 4]])
+    assert await answers_of(*callers) == [outcomes("a", [number]) for number in (1, 2, 3, 4)]
+
+
 async def test_submit_to_full_queue_is_refused_at_once() -> None:
     """A full queue refuses with QUEUE_FULL without waiting, and takes and answers again once there is room."""
     bench = Bench()
@@ -162,7 +181,7 @@ async def test_heavy_items_fill_batches_and_queue() -> None:
     """An item that is work for many counts as many: in a batch, and in the queue."""
     bench = Bench()
     writes: batcher.Batcher[int, str] = batcher.Batcher(
-        "test", bench.run, items_max=10, queued_max=20, weigh=lambda item: max(1, item)
+        "test", bench.run, items_max=10, queued_max=20, items_for_next_lane=1, weigh=lambda item: max(1, item)
     )
     busy = await occupy(writes, "a")
     taken = [submit(writes, "a", weight) for weight in (6, 4, 5, 3)]
@@ -188,7 +207,9 @@ def measured(name: str) -> float:
 async def test_metrics_tell_what_waits_and_what_a_batch_held() -> None:
     """Metrics tell how much waits by weight, down to nothing at the end, and how much the batches held."""
     bench = Bench()
-    writes: batcher.Batcher[int, str] = batcher.Batcher("test", bench.run, weigh=lambda item: max(1, item))
+    writes: batcher.Batcher[int, str] = batcher.Batcher(
+        "test", bench.run, items_for_next_lane=1, weigh=lambda item: max(1, item)
+    )
     held = measured("plaudit_batch_items_sum")
     busy = await occupy(writes, "a")
     waiting = [submit(writes, "a", weight) for weight in (6, 4)]

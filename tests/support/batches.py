@@ -37,9 +37,13 @@ class Bench:
         """Lists the runs that wait for their end."""
         return [run for run in self.runs if not run.ended.done()]
 
-    def batcher(self, *, items_max: int = 1000, queued_max: int = 20_000) -> batcher.Batcher[int, str]:
-        """Makes a batcher over this bench."""
-        return batcher.Batcher("test", self.run, items_max=items_max, queued_max=queued_max)
+    def batcher(
+        self, *, items_max: int = 1000, queued_max: int = 20_000, items_for_next_lane: int = 1
+    ) -> batcher.Batcher[int, str]:
+        """Makes a batcher over this bench; one that begins in every lane as soon as anything waits."""
+        return batcher.Batcher(
+            "test", self.run, items_max=items_max, queued_max=queued_max, items_for_next_lane=items_for_next_lane
+        )
 
     async def run(self, key: str, items: list[int]) -> list[str]:
         """Runs one batch: breaks on poison, else ends as the test says."""

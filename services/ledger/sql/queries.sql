@@ -75,11 +75,19 @@ SELECT
     hold_id, wallet_id, amount, captured, state, placed_at, expires_at, ended_at, capture_id, cause_redemption_id,
     request_name
 FROM holds
-WHERE program_id = $1 AND (
-    hold_id = ANY($2::uuid[])
-    OR (wallet_id = ANY($3::bigint[]) AND state = 'ACTIVE' AND expires_at <= $4)
-    OR (wallet_id = ANY($5::bigint[]) AND state = 'ACTIVE')
-);
+WHERE program_id = $1 AND hold_id = ANY($2::uuid[])
+UNION
+SELECT
+    hold_id, wallet_id, amount, captured, state, placed_at, expires_at, ended_at, capture_id, cause_redemption_id,
+    request_name
+FROM holds
+WHERE program_id = $1 AND wallet_id = ANY($3::bigint[]) AND state = 'ACTIVE' AND expires_at <= $4
+UNION
+SELECT
+    hold_id, wallet_id, amount, captured, state, placed_at, expires_at, ended_at, capture_id, cause_redemption_id,
+    request_name
+FROM holds
+WHERE program_id = $1 AND wallet_id = ANY($5::bigint[]) AND state = 'ACTIVE';
 
 -- read_lots --
 -- Reads lots: all of some wallets, the open ones of others, those of others that are over, and those that were named.
