@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 Loaded = TypeVar("Loaded")
 
 ED25519_KEY_BYTES = 32
+SECRET_KEY_BYTES = 32
 
 
 class SettingsError(Exception):
@@ -122,6 +123,17 @@ def ed25519_key(value: str) -> bytes:
         key = b""
     if len(key) != ED25519_KEY_BYTES:
         raise ValueError("a raw Ed25519 key of 32 bytes in base64")
+    return key
+
+
+def secret_key(value: str) -> bytes:
+    """Takes 32 random bytes in base64."""
+    try:
+        key = base64.b64decode(value, validate=True)
+    except ValueError:
+        key = b""
+    if len(key) != SECRET_KEY_BYTES:
+        raise ValueError("32 random bytes in base64")
     return key
 
 
