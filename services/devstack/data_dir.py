@@ -50,6 +50,7 @@ class DataDir:
         self._stack = path / "stack.json"
         self._token_key = path / "token_key"
         self._seal_key = path / "seal_key"
+        self._signal_key = path / "signal_key"
 
     @classmethod
     def create(cls, path: Path) -> "DataDir":
@@ -159,6 +160,10 @@ class DataDir:
     def seal_key(self) -> bytes:
         """Gives the private key that signs heads of seals, made at first. Raises CannotRunError where it is broken."""
         return self._key(self._seal_key)
+
+    def signal_key(self) -> bytes:
+        """Gives the key that hashes signals of referrals, made at first. Raises CannotRunError where it is broken."""
+        return self._key(self._signal_key)
 
     def _key(self, path: Path) -> bytes:
         if not path.exists():

@@ -58,6 +58,7 @@ class LocalStack:
             http_port=http_port,
             token_key=self.data_dir.token_key(),
             seal_key=self.data_dir.seal_key(),
+            signal_key=self.data_dir.signal_key(),
         )
 
     @property

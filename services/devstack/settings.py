@@ -82,6 +82,7 @@ class Wiring:
     http_port: int
     token_key: bytes
     seal_key: bytes
+    signal_key: bytes
 
     def address(self, service: Service) -> str:
         """Gives the gRPC address of a service."""
@@ -98,15 +99,18 @@ class Wiring:
 
     def told(self, service: Service) -> dict[str, str]:
         """Gives what the processes of one service are told: what every child is, and its own secrets."""
+        signs = {"PLAUDIT_TOKEN_PRIVATE_KEY": base64.b64encode(self.token_key).decode()}
         if service == GATEWAY:
-            return self.shared() | {GATEWAY.variable("LISTEN"): f"{LOOPBACK}:{self.http_port}"}
+            return self.shared() | signs | {GATEWAY.variable("LISTEN"): f"{LOOPBACK}:{self.http_port}"}
         own = {
             service.variable("LISTEN"): self.address(service),
             service.variable("DSN"): self.dsns[service.name],
             service.variable("OWNER_DSN"): self.owner_dsns[service.name],
         }
-        if service.name == "program":
-            own["PLAUDIT_TOKEN_PRIVATE_KEY"] = base64.b64encode(self.token_key).decode()
+        if service.name in ("program", "referral"):
+            own |= signs
+        if service.name == "referral":
+            own["PLAUDIT_REFERRAL_SIGNAL_KEY"] = base64.b64encode(self.signal_key).decode()
         if service.name == "ledger":
             own["PLAUDIT_LEDGER_SEAL_KEY"] = base64.b64encode(self.seal_key).decode()
             own["PLAUDIT_LEDGER_SEAL_PUBLIC_KEYS"] = public_half(self.seal_key)
@@ -119,7 +123,8 @@ class Wiring:
         kept only for servers of the person's own.
         """
         told = self.told(service)
-        secrets = {each.variable(what) for each in SERVICES for what in ("DSN", "OWNER_DSN", "LISTEN", "SEAL_KEY")}
+        kinds = ("DSN", "OWNER_DSN", "LISTEN", "SEAL_KEY", "SIGNAL_KEY")
+        secrets = {each.variable(what) for each in SERVICES for what in kinds}
         inherited = {
             name: value
             for name, value in os.environ.items()

@@ -1,7 +1,8 @@
 """Who calls: an API key or a token in `Authorization: Bearer …`, turned into the token that services verify.
 
 A key is traded at the program service and its token remembered for a minute at most, so a revoked key ends within a
-minute. Tokens are verified offline. The gateway holds no key of its own and grants nothing.
+minute. Tokens are verified offline. Callers are granted nothing here: the gateway's own identity follows links and does
+nothing else.
 """
 
 import asyncio

@@ -17,6 +17,7 @@ from plaudit.ledger.v1 import (
     seal_service_pb2,
 )
 from plaudit.program.v1 import access_service_pb2, access_service_pb2_grpc, program_service_pb2
+from plaudit.referral.v1 import link_service_pb2, link_service_pb2_grpc, referral_service_pb2
 
 from services.gateway.routes import Route
 from services.kernel import calls, errors, rpc
@@ -39,9 +40,13 @@ CONTRACTS: Mapping[str, Sequence[FileDescriptor]] = {
         liability_service_pb2.DESCRIPTOR,
         seal_service_pb2.DESCRIPTOR,
     ),
+    "referral": (referral_service_pb2.DESCRIPTOR,),
 }
 # What the gateway calls for itself, beside those.
-CALLED_TOO: Mapping[str, Sequence[FileDescriptor]] = {"program": (access_service_pb2.DESCRIPTOR,)}
+CALLED_TOO: Mapping[str, Sequence[FileDescriptor]] = {
+    "program": (access_service_pb2.DESCRIPTOR,),
+    "referral": (link_service_pb2.DESCRIPTOR,),
+}
 # Without the program service no credential can be traded and nothing answers. Without another one the rest goes on:
 # events are accepted while the ledger is away, which they could not be if balancers then took all gateways out.
 NEEDED = frozenset({"program"})
@@ -73,10 +78,12 @@ class Backend:
 class Backends:
     """All services behind the gateway, by name."""
 
-    def __init__(self, addresses: Mapping[str, str]) -> None:
+    def __init__(self, addresses: Mapping[str, str], identity: rpc.ServiceIdentity) -> None:
         assert addresses.keys() == CONTRACTS.keys(), "Each contract has a service."
         self._backends = {name: _backend(name, address) for name, address in addresses.items()}
+        self._identity = identity
         self._access = access_service_pb2_grpc.AccessServiceStub(self._backends["program"].channel)
+        self._links = link_service_pb2_grpc.LinkServiceStub(self._backends["referral"].channel)
 
     def call(self, route: Route) -> Call:
         """Makes what calls the rpc of a route: it takes the request's bytes, the token and the correlation id."""
@@ -106,6 +113,15 @@ class Backends:
                 raise errors.dependency_unavailable("program") from error
             raise
         return str(answer.token)
+
+    async def follow_link(
+        self, request: link_service_pb2.FollowLinkRequest, correlation_id: str
+    ) -> link_service_pb2.FollowLinkResponse:
+        """Asks where a link leads, as the gateway itself. Raises CODE_NOT_FOUND, or what the service refuses."""
+        metadata = (*self._identity.metadata(""), (calls.CORRELATION_HEADER, correlation_id))
+        call = self._links.FollowLink(request, metadata=metadata, timeout=READ_TIMEOUT_S)
+        response: link_service_pb2.FollowLinkResponse = await rpc.checked(call, dependency="referral")
+        return response
 
     async def health(self) -> dict[str, str]:
         """Asks every service at once whether it serves."""

@@ -14,6 +14,7 @@ from services.gateway.auth import Authenticator
 from services.gateway.backends import CONTRACTS, Backends
 from services.gateway.edge import Edge
 from services.gateway.limits import Limiter, Policy
+from services.gateway.links import Links
 from services.gateway.pages import Pages
 from services.gateway.protocol import Protocol
 from services.kernel import logs, rpc
@@ -26,13 +27,25 @@ START_POLL_S = 0.005
 
 
 class Gateway:
-    """A gateway. It is given the address of each service by name; see `backends.CONTRACTS`."""
+    """A gateway. It is given the address of each service by name (see `backends.CONTRACTS`) and an identity of its own.
+
+    `link_policy` is what one client may do that follows links; `proxies` tells how many of our own stand before us.
+    """
 
     def __init__(
-        self, *, addresses: Mapping[str, str], redis_url: str, public_keys: Sequence[bytes], policy: Policy
+        self,
+        *,
+        addresses: Mapping[str, str],
+        identity: rpc.ServiceIdentity,
+        redis_url: str,
+        public_keys: Sequence[bytes],
+        policy: Policy,
+        link_policy: Policy,
+        proxies: int = 0,
     ) -> None:
-        self._backends = Backends(addresses)
+        self._backends = Backends(addresses, identity)
         self._limiter = Limiter(redis_url, policy)
+        self._link_limiter = Limiter(redis_url, link_policy)
         table = routes.build(CONTRACTS)
         authenticator = Authenticator(Verifier(public_keys), self._backends.exchange)
         api = Api(table, self._backends, authenticator, self._limiter)
@@ -40,7 +53,7 @@ class Gateway:
         self._pages = Pages(
             api, self._backends, openapi=openapi.render(document), docs=docs.page(document), docs_css=docs.css()
         )
-        self.app = Edge(self._pages)
+        self.app = Edge(Links(self._pages, self._backends.follow_link, self._link_limiter, proxies))
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
 
@@ -82,6 +95,7 @@ class Gateway:
             self._server.should_exit = True
             await self._serving
         await self._limiter.close()
+        await self._link_limiter.close()
         await self._backends.close()
 
 

@@ -116,6 +116,7 @@ def values(service: str, role: str, schemas: Schemas, redis_url: str, listen: st
         "_PUBLIC_KEYS": base64.b64encode(MINTER.public_key()).decode(),
         "_PRIVATE_KEY": base64.b64encode(PRIVATE_KEY).decode(),
         "_SEAL_KEY": base64.b64encode(PRIVATE_KEY).decode(),
+        "_SIGNAL_KEY": base64.b64encode(PRIVATE_KEY).decode(),
     }
     found = {}
     for variable, is_required in roles.variables(roles.roles(service)[role]).items():

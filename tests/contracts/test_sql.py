@@ -34,12 +34,14 @@ SQUAWK_EXCLUDED_POST = ("ban-drop-column", "ban-drop-table", "ban-drop-not-null"
 GLOBAL_TABLES = {
     "schema_migrations": "belongs to the database and not to a program",
     "api_keys": "a key is found before its program is known; small, copied to every node",
+    "link_tags": "a link tells its program by its tag; a row a program, copied to every node",
 }
 
 # What the runtime role may only add to.
 APPEND_ONLY = {
     "ledger": ("journal", "allocations", "redemption_estimates", "seal_blocks", "seal_heads"),
     "program": ("rule_versions", "events", "feed_events"),
+    "referral": ("referral_program_versions", "assessments", "reviews", "feed_events"),
 }
 
 AMOUNTS = r"^(amount|balance|remaining|expired|held|held_amount|cost|count|sequence|position|fence|.*_amount)$"

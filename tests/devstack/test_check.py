@@ -27,6 +27,7 @@ async def stopped(tmp_path: Path) -> Path:
             http_port=1,
             token_key=data_dir.token_key(),
             seal_key=data_dir.seal_key(),
+            signal_key=data_dir.signal_key(),
         )
         for service in SERVICES:
             environment = wiring.environment(service, keep_pg=False)
@@ -73,7 +74,7 @@ def test_checks_running_stack(stack: UpProcess) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(done.stdout)
     assert report["ok"] is True
-    assert set(report["services"]) == {"ledger", "program"}
+    assert set(report["services"]) == set(NAMES)
 
 
 @pytest.mark.parametrize("command", [["check"], ["status"], ["program", "create", "acme"]])
@@ -103,7 +104,7 @@ def test_status_tells_services_and_lags(stack: UpProcess) -> None:
 
     assert (told.returncode, read.returncode) == (0, 0), told.stderr + read.stderr
     report = json.loads(read.stdout)
-    assert report["services"] == {"program": "SERVING", "ledger": "SERVING", "gateway": "SERVING"}
+    assert report["services"] == dict.fromkeys([*NAMES, "gateway"], "SERVING")
     assert report["pid"] == str(stack.process.pid)
     assert report["version"] in told.stdout
     assert {row["subject"] for rows in report["rows"].values() for row in rows}

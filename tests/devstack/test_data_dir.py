@@ -33,15 +33,22 @@ def test_keeps_secrets_private(tmp_path: Path) -> None:
     with data_dir.locked():
         data_dir.save_stack(Stack(ports={"ledger": 1}))
         data_dir.save_credentials(program="demo", api_key="plk_a_b")
-        keys = data_dir.token_key(), data_dir.seal_key()
+        keys = data_dir.token_key(), data_dir.seal_key(), data_dir.signal_key()
 
     again = DataDir.open(tmp_path / "data")
-    assert (again.token_key(), again.seal_key()) == keys
+    assert (again.token_key(), again.seal_key(), again.signal_key()) == keys
     assert keys[0] != keys[1]
     assert data_dir.api_key() == "plk_a_b"
     assert data_dir.load_stack() == Stack(ports={"ledger": 1})
     private = [path for path in data_dir.path.iterdir() if path.is_file()]
-    assert {path.name for path in private} == {"credentials.json", "lock", "seal_key", "stack.json", "token_key"}
+    assert {path.name for path in private} == {
+        "credentials.json",
+        "lock",
+        "seal_key",
+        "signal_key",
+        "stack.json",
+        "token_key",
+    }
     assert {mode(path) for path in private} == {0o600}
     assert {mode(path) for path in data_dir.path.iterdir() if path.is_dir()} == {0o700}
 

@@ -10,13 +10,14 @@ from services.devstack.settings import External, Wiring, read_external
 from services.kernel import tokens
 
 WIRING = Wiring(
-    dsns={"ledger": "postgresql://ledger@/ledger", "program": "postgresql://program@/program"},
-    owner_dsns={"ledger": "postgresql://ledger_owner@/ledger", "program": "postgresql://program_owner@/program"},
+    dsns={service.name: f"postgresql://{service.name}@/{service.name}" for service in SERVICES},
+    owner_dsns={service.name: f"postgresql://{service.name}_owner@/{service.name}" for service in SERVICES},
     redis_url="unix:///redis.sock",
-    ports={"ledger": 20001, "program": 20002},
+    ports={service.name: 20001 + number for number, service in enumerate(reversed(SERVICES))},
     http_port=8080,
     token_key=bytes(range(32)),
     seal_key=bytes(range(1, 33)),
+    signal_key=bytes(range(2, 34)),
 )
 
 
@@ -48,6 +49,7 @@ def test_tells_each_service_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """No child is told another's secrets, databases or keys, and PG* variables bend no embedded connection."""
     monkeypatch.setenv("PLAUDIT_LEDGER_DSN", "postgresql://set@by/person")
     monkeypatch.setenv("PLAUDIT_LEDGER_SEAL_KEY", "set by person")
+    monkeypatch.setenv("PLAUDIT_REFERRAL_SIGNAL_KEY", "set by person")
     monkeypatch.setenv("PGPORT", "6543")
     told = {service.name: WIRING.environment(service, keep_pg=False) for service in (*SERVICES, GATEWAY)}
 
@@ -60,7 +62,8 @@ def test_tells_each_service_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
         ]
         assert foreign == []
         assert "PGPORT" not in environment
-        assert ("PLAUDIT_TOKEN_PRIVATE_KEY" in environment) == (name == "program")
+        assert ("PLAUDIT_TOKEN_PRIVATE_KEY" in environment) == (name in ("gateway", "program", "referral"))
+        assert ("PLAUDIT_REFERRAL_SIGNAL_KEY" in environment) == (name == "referral")
         assert ("PLAUDIT_LEDGER_SEAL_KEY" in environment) == (name == "ledger")
         assert environment["PLAUDIT_LEDGER_ADDRESS"] == "127.0.0.1:20001"
         assert len(base64.b64decode(environment["PLAUDIT_TOKEN_PUBLIC_KEYS"])) == 32

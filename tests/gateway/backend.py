@@ -25,11 +25,12 @@ from plaudit.program.v1 import (
 )
 from plaudit.type.v1 import refusal_pb2
 
-from services.gateway.backends import CONTRACTS
+from services.gateway.backends import CALLED_TOO, CONTRACTS
 from services.kernel import calls, errors, fields, ids, rpc, tokens
 from services.kernel.errors import Code, DomainError, Violation
 
-MINTER = tokens.Minter(secrets.token_bytes(32))
+PRIVATE_KEY = secrets.token_bytes(32)
+MINTER = tokens.Minter(PRIVATE_KEY)
 SCOPES = (
     "events.read",
     "events.write",
@@ -39,6 +40,8 @@ SCOPES = (
     "members.write",
     "redemptions.read",
     "redemptions.write",
+    "referrals.read",
+    "referrals.write",
     "rewards.read",
     "rewards.write",
     "rules.read",
@@ -146,9 +149,9 @@ def program_server(script: Script) -> rpc.Server:
     return rpc.Server(files=files, authenticate=authenticate, register=register)
 
 
-def ledger_server(script: Script) -> rpc.Server:
-    """Makes the ledger, with all the services of its that are on HTTP."""
-    files = CONTRACTS["ledger"]
+def scripted_server(script: Script, name: str) -> rpc.Server:
+    """Makes a service by its name, with all that the gateway calls of it."""
+    files = [*CONTRACTS[name], *CALLED_TOO.get(name, ())]
     servicer = script.servicer(*files)
 
     def register(server: grpc.aio.Server) -> None:

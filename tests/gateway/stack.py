@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import uvloop
 
+from services.gateway.backends import CONTRACTS
 from services.gateway.limits import Policy
 from services.gateway.server import Gateway
 from services.kernel import rpc
@@ -17,6 +18,7 @@ LOOPBACK = "127.0.0.1:0"
 WAIT_S = 30.0
 # More than any test sends, so that only tests about limits meet one.
 PLENTY = Policy(100_000, 1_000_000)
+IDENTITY = rpc.ServiceIdentity(backend.MINTER, service="gateway", scopes=["links.follow"])
 
 
 class Loop:
@@ -42,15 +44,20 @@ class Loop:
 class Stack:
     """A running gateway and the services behind it."""
 
-    def __init__(self, redis_url: str, policy: Policy = PLENTY) -> None:
+    def __init__(
+        self, redis_url: str, policy: Policy = PLENTY, *, link_policy: Policy = PLENTY, proxies: int = 0
+    ) -> None:
         self.script = backend.Script()
         self.redis_url = redis_url
         self.policy = policy
+        self.link_policy = link_policy
+        self.proxies = proxies
         self.url = ""
         self.loop = Loop()
         self.gateway: Gateway
         self.program: rpc.Server
         self.ledger: rpc.Server
+        self.servers: dict[str, rpc.Server] = {}
 
     def __enter__(self) -> Self:
         self.loop.run(self._start())
@@ -63,21 +70,30 @@ class Stack:
         self.loop.stop()
 
     async def _start(self) -> None:
-        self.program, self.ledger = backend.program_server(self.script), backend.ledger_server(self.script)
-        await self.program.start(LOOPBACK)
-        await self.ledger.start(LOOPBACK)
+        self.servers = {
+            name: backend.program_server(self.script)
+            if name == "program"
+            else backend.scripted_server(self.script, name)
+            for name in CONTRACTS
+        }
+        self.program, self.ledger = self.servers["program"], self.servers["ledger"]
+        for server in self.servers.values():
+            await server.start(LOOPBACK)
         self.gateway = Gateway(
             addresses=self.addresses,
+            identity=IDENTITY,
             redis_url=self.redis_url,
             public_keys=[backend.MINTER.public_key()],
             policy=self.policy,
+            link_policy=self.link_policy,
+            proxies=self.proxies,
         )
         self.url = f"http://127.0.0.1:{await self.gateway.start(LOOPBACK)}"
 
     @property
     def addresses(self) -> dict[str, str]:
         """Gives the address of each service."""
-        return {"program": f"127.0.0.1:{self.program.port}", "ledger": f"127.0.0.1:{self.ledger.port}"}
+        return {name: f"127.0.0.1:{server.port}" for name, server in self.servers.items()}
 
     async def _stop(self) -> None:
-        await asyncio.gather(self.gateway.stop(), self.program.stop(), self.ledger.stop())
+        await asyncio.gather(self.gateway.stop(), *(server.stop() for server in self.servers.values()))

@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from services.gateway.backends import CONTRACTS
 from tests.gateway import backend
 from tests.gateway.backend import Script
 from tests.gateway.stack import Stack
@@ -29,10 +30,10 @@ def environment(stack: Stack | None, **changes: str) -> dict[str, str]:
     if stack is not None:
         settings |= {
             "PLAUDIT_GATEWAY_LISTEN": "127.0.0.1:0",
-            "PLAUDIT_PROGRAM_ADDRESS": stack.addresses["program"],
-            "PLAUDIT_LEDGER_ADDRESS": stack.addresses["ledger"],
+            **{f"PLAUDIT_{name.upper()}_ADDRESS": address for name, address in stack.addresses.items()},
             "PLAUDIT_REDIS_URL": stack.redis_url,
             "PLAUDIT_TOKEN_PUBLIC_KEYS": base64.b64encode(backend.MINTER.public_key()).decode(),
+            "PLAUDIT_TOKEN_PRIVATE_KEY": base64.b64encode(backend.PRIVATE_KEY).decode(),
         }
     return settings | changes
 
@@ -101,7 +102,8 @@ def test_start_names_every_bad_setting() -> None:
     process = start(environment(None, PLAUDIT_GATEWAY_RATE_PER_S="many", PLAUDIT_REDIS_URL="secret-place"))
     _, errors = process.communicate(timeout=WAIT_S)
     assert process.returncode == 2
-    for name in ("PROGRAM_ADDRESS", "LEDGER_ADDRESS", "REDIS_URL", "TOKEN_PUBLIC_KEYS", "GATEWAY_RATE_PER_S"):
+    addresses = [f"{name.upper()}_ADDRESS" for name in CONTRACTS]
+    for name in (*addresses, "REDIS_URL", "TOKEN_PUBLIC_KEYS", "TOKEN_PRIVATE_KEY", "GATEWAY_RATE_PER_S"):
         assert f"PLAUDIT_{name}" in errors
     assert "secret-place" not in errors
 

@@ -7,6 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from services.devstack.redis import EmbeddedRedis
+from services.gateway.backends import CONTRACTS
 from tests.gateway.backend import Script
 from tests.gateway.stack import Stack
 
@@ -29,12 +30,12 @@ def test_readyz_lists_services(redis_server: EmbeddedRedis) -> None:
         ready = httpx.get(f"{running.url}/readyz")
         assert (ready.status_code, ready.json()) == (
             200,
-            {"status": "ready", "services": {"program": "serving", "ledger": "serving"}},
+            {"status": "ready", "services": dict.fromkeys(CONTRACTS, "serving")},
         )
         running.loop.run(running.ledger.stop())
         degraded = httpx.get(f"{running.url}/readyz")
         assert (degraded.status_code, degraded.json()["status"]) == (200, "degraded")
-        assert degraded.json()["services"] == {"program": "serving", "ledger": "unreachable"}
+        assert degraded.json()["services"] == {**dict.fromkeys(CONTRACTS, "serving"), "ledger": "unreachable"}
         running.loop.run(running.program.stop())
         unready = httpx.get(f"{running.url}/readyz")
         assert (unready.status_code, unready.json()["status"]) == (503, "unready")

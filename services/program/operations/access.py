@@ -26,6 +26,8 @@ PRODUCT_SCOPES = (
     "members.write",
     "redemptions.read",
     "redemptions.write",
+    "referrals.read",
+    "referrals.write",
     "rewards.read",
     "rewards.write",
     "rules.read",

@@ -254,7 +254,7 @@ class CreateReferralCodeRequest(_message.Message):
     referral_program_id: _builtins.str
     """Names the referral program."""
     vanity_code: _builtins.str
-    """Is the code that the member wishes for: 4 to 24 letters, digits and hyphens; empty means a random one."""
+    """Is the code that the member wishes for: 4 to 24 letters and digits; empty means a random one."""
     request_id: _builtins.str
     """Identifies the request; chosen by the caller. The same id with the same content gives the first answer again."""
     def __init__(

@@ -148,7 +148,7 @@ class ReferralServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListReferrals(self, request, context):
-        """Lists referrals, newest first. With `decision` set to `HOLD` it is the queue of those who wait for a reviewer.
+        """Lists referrals, newest first. Of the state `HELD` and with the decision `HOLD` they wait for a reviewer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -57,7 +57,7 @@ class ReferralServiceStub:
     ListReferralCodes: _grpc.UnaryUnaryMultiCallable[_referral_service_pb2.ListReferralCodesRequest, _referral_service_pb2.ListReferralCodesResponse]
     """Lists a member's codes, with how often their links were clicked."""
     ListReferrals: _grpc.UnaryUnaryMultiCallable[_referral_service_pb2.ListReferralsRequest, _referral_service_pb2.ListReferralsResponse]
-    """Lists referrals, newest first. With `decision` set to `HOLD` it is the queue of those who wait for a reviewer."""
+    """Lists referrals, newest first. Of the state `HELD` and with the decision `HOLD` they wait for a reviewer."""
     ListMemberReferrals: _grpc.UnaryUnaryMultiCallable[_referral_service_pb2.ListMemberReferralsRequest, _referral_service_pb2.ListMemberReferralsResponse]
     """Lists the referrals of one referrer, newest first."""
     GetReferral: _grpc.UnaryUnaryMultiCallable[_referral_service_pb2.GetReferralRequest, _referral_service_pb2.GetReferralResponse]
@@ -101,7 +101,7 @@ class ReferralServiceAsyncStub(ReferralServiceStub):
     ListReferralCodes: _aio.UnaryUnaryMultiCallable[_referral_service_pb2.ListReferralCodesRequest, _referral_service_pb2.ListReferralCodesResponse]  # type: ignore[assignment]
     """Lists a member's codes, with how often their links were clicked."""
     ListReferrals: _aio.UnaryUnaryMultiCallable[_referral_service_pb2.ListReferralsRequest, _referral_service_pb2.ListReferralsResponse]  # type: ignore[assignment]
-    """Lists referrals, newest first. With `decision` set to `HOLD` it is the queue of those who wait for a reviewer."""
+    """Lists referrals, newest first. Of the state `HELD` and with the decision `HOLD` they wait for a reviewer."""
     ListMemberReferrals: _aio.UnaryUnaryMultiCallable[_referral_service_pb2.ListMemberReferralsRequest, _referral_service_pb2.ListMemberReferralsResponse]  # type: ignore[assignment]
     """Lists the referrals of one referrer, newest first."""
     GetReferral: _aio.UnaryUnaryMultiCallable[_referral_service_pb2.GetReferralRequest, _referral_service_pb2.GetReferralResponse]  # type: ignore[assignment]
@@ -184,7 +184,7 @@ class ReferralServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _referral_service_pb2.ListReferralsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_referral_service_pb2.ListReferralsResponse, _abc.Awaitable[_referral_service_pb2.ListReferralsResponse]]:
-        """Lists referrals, newest first. With `decision` set to `HOLD` it is the queue of those who wait for a reviewer."""
+        """Lists referrals, newest first. Of the state `HELD` and with the decision `HOLD` they wait for a reviewer."""
 
     @_abc_1.abstractmethod
     def ListMemberReferrals(
