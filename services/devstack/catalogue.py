@@ -18,6 +18,6 @@ class Service:
 
 
 # In the order in which they stop: who calls comes before who is called.
-SERVICES = (Service("referral"), Service("program"), Service("ledger"))
+SERVICES = (Service("referral"), Service("gamification"), Service("program"), Service("ledger"))
 NAMES = tuple(service.name for service in SERVICES)
 GATEWAY = Service("gateway", roles=("serve",))

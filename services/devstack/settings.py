@@ -11,6 +11,8 @@ from services.devstack.catalogue import GATEWAY, LOOPBACK, SERVICES, Service
 from services.devstack.errors import CannotRunError
 from services.kernel import config
 
+# Who calls other services, and so signs tokens.
+CALLERS = frozenset({"gamification", "program", "referral"})
 REDIS_VARIABLE = "PLAUDIT_REDIS_URL"
 
 
@@ -107,7 +109,7 @@ class Wiring:
             service.variable("DSN"): self.dsns[service.name],
             service.variable("OWNER_DSN"): self.owner_dsns[service.name],
         }
-        if service.name in ("program", "referral"):
+        if service.name in CALLERS:
             own |= signs
         if service.name == "referral":
             own["PLAUDIT_REFERRAL_SIGNAL_KEY"] = base64.b64encode(self.signal_key).decode()

@@ -20,6 +20,7 @@ class Settings:
     program_address: str = config.setting("PLAUDIT_PROGRAM_ADDRESS", config.address)
     ledger_address: str = config.setting("PLAUDIT_LEDGER_ADDRESS", config.address)
     referral_address: str = config.setting("PLAUDIT_REFERRAL_ADDRESS", config.address)
+    gamification_address: str = config.setting("PLAUDIT_GAMIFICATION_ADDRESS", config.address)
     redis_url: str = config.setting("PLAUDIT_REDIS_URL", config.redis_url, secret=True)
     public_keys: tuple[bytes, ...] = config.setting("PLAUDIT_TOKEN_PUBLIC_KEYS", config.ed25519_keys)
     rate_per_s: int = config.setting("PLAUDIT_GATEWAY_RATE_PER_S", config.integer(1, RATE_MAX), "2000")
@@ -38,6 +39,7 @@ async def serve(settings: Settings) -> None:
             "program": settings.program_address,
             "ledger": settings.ledger_address,
             "referral": settings.referral_address,
+            "gamification": settings.gamification_address,
         },
         identity=rpc.ServiceIdentity(tokens.Minter(settings.private_key), service="gateway", scopes=SCOPES),
         redis_url=settings.redis_url,

@@ -9,6 +9,7 @@ import grpc
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from plaudit.gamification.v1 import definition_service_pb2, gamification_service_pb2
 from plaudit.ledger.v1 import (
     budget_service_pb2,
     ledger_service_pb2,
@@ -41,6 +42,7 @@ CONTRACTS: Mapping[str, Sequence[FileDescriptor]] = {
         seal_service_pb2.DESCRIPTOR,
     ),
     "referral": (referral_service_pb2.DESCRIPTOR,),
+    "gamification": (gamification_service_pb2.DESCRIPTOR, definition_service_pb2.DESCRIPTOR),
 }
 # What the gateway calls for itself, beside those.
 CALLED_TOO: Mapping[str, Sequence[FileDescriptor]] = {

@@ -86,6 +86,26 @@ STORY: dict[str, Any] = {
     "LiabilityFigures.deferred_value": "4825",
     "LiabilityFigures.recognised_since_value": "4175",
     "page_size": 50,
+    "metric_id": "reports",
+    "ladder_id": "usage",
+    "streak_id": "daily",
+    "badge_id": "ten-reports",
+    "leaderboard_id": "most-reports",
+    "Metric.display_name": "Reports",
+    "Metric.event_type": "report.generated",
+    "Metric.filter": 'event.properties.format == "pdf"',
+    "Ladder.display_name": "Usage",
+    "Level.level_id": "bronze",
+    "Level.display_name": "Bronze",
+    "Level.threshold": "10",
+    "Level.unlocks": "Templates of your own",
+    "Streak.display_name": "Days in a row",
+    "Badge.display_name": "Ten reports",
+    "Badge.total": {"metricId": "reports", "threshold": "10"},
+    "RecordGoal.threshold": "25",
+    "StreakGoal.length": 7,
+    "Leaderboard.display_name": "Most reports",
+    "Leaderboard.periods": ["WEEK"],
 }
 BY_KIND = {
     options_pb2.TEXT_KIND_ID: "id-1",
@@ -128,6 +148,8 @@ def received(message: Descriptor) -> dict[str, Any]:
         absent = field.message_type is not None and field.message_type.full_name in ABSENT_TYPES
         if names.has_behaviour(field, field_behavior_pb2.INPUT_ONLY) or (absent and not field.is_repeated):
             continue
+        if field.containing_oneof is not None and field != field.containing_oneof.fields[0]:
+            continue  # An answer holds one of them.
         if field.name in ABSENT_FIELDS:
             if field.is_repeated:
                 example[field.json_name] = []

@@ -39,6 +39,14 @@ GLOBAL_TABLES = {
 
 # What the runtime role may only add to.
 APPEND_ONLY = {
+    "gamification": (
+        "definition_versions",
+        "metric_events",
+        "closed_leaderboards",
+        "closed_standings",
+        "cohorts",
+        "feed_events",
+    ),
     "ledger": ("journal", "allocations", "redemption_estimates", "seal_blocks", "seal_heads"),
     "program": ("rule_versions", "events", "feed_events"),
     "referral": ("referral_program_versions", "assessments", "reviews", "feed_events"),

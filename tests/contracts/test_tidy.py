@@ -42,11 +42,12 @@ WALL_CLOCKS = frozenset(
 
 # Floats in the services that count value, with what they are for. Seconds need no entry: their names end in _s.
 FLOATS = {
+    ("services/gamification/operations/context.py", ""): "seconds until a job is kicked",
     ("services/program/operations/context.py", ""): "seconds until a job is kicked",
     ("services/program/operations/access.py", "Access.__init__"): "when a remembered caller is looked up again",
     ("services/program/operations/access.py", "Access._look_up"): "a key does not end by itself",
 }
-COUNTING = ("services/ledger/", "services/program/")
+COUNTING = ("services/gamification/", "services/ledger/", "services/program/")
 
 # Tests that wait for a time, where nothing else can be waited for.
 SLEEPERS = {

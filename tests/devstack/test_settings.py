@@ -6,7 +6,7 @@ import pytest
 
 from services.devstack.catalogue import GATEWAY, SERVICES
 from services.devstack.errors import CannotRunError
-from services.devstack.settings import External, Wiring, read_external
+from services.devstack.settings import CALLERS, External, Wiring, read_external
 from services.kernel import tokens
 
 WIRING = Wiring(
@@ -62,10 +62,10 @@ def test_tells_each_service_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
         ]
         assert foreign == []
         assert "PGPORT" not in environment
-        assert ("PLAUDIT_TOKEN_PRIVATE_KEY" in environment) == (name in ("gateway", "program", "referral"))
+        assert ("PLAUDIT_TOKEN_PRIVATE_KEY" in environment) == (name in {"gateway", *CALLERS})
         assert ("PLAUDIT_REFERRAL_SIGNAL_KEY" in environment) == (name == "referral")
         assert ("PLAUDIT_LEDGER_SEAL_KEY" in environment) == (name == "ledger")
-        assert environment["PLAUDIT_LEDGER_ADDRESS"] == "127.0.0.1:20001"
+        assert environment["PLAUDIT_LEDGER_ADDRESS"] == f"127.0.0.1:{WIRING.ports['ledger']}"
         assert len(base64.b64decode(environment["PLAUDIT_TOKEN_PUBLIC_KEYS"])) == 32
     assert WIRING.environment(GATEWAY, keep_pg=True)["PGPORT"] == "6543"
     private, public = (told["ledger"][f"PLAUDIT_LEDGER_SEAL_{name}"] for name in ("KEY", "PUBLIC_KEYS"))

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 import grpc
-from google.protobuf.descriptor import FileDescriptor
+from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from plaudit.ledger.v1 import ledger_pb2, ledger_service_pb2
@@ -25,6 +25,7 @@ from plaudit.program.v1 import (
 )
 from plaudit.type.v1 import refusal_pb2
 
+from services.gateway import examples, transcode
 from services.gateway.backends import CALLED_TOO, CONTRACTS
 from services.kernel import calls, errors, fields, ids, rpc, tokens
 from services.kernel.errors import Code, DomainError, Violation
@@ -34,10 +35,14 @@ MINTER = tokens.Minter(PRIVATE_KEY)
 SCOPES = (
     "events.read",
     "events.write",
+    "gamification.read",
+    "gamification.write",
     "ledger.read",
     "ledger.write",
     "members.read",
     "members.write",
+    "progress.read",
+    "progress.write",
     "redemptions.read",
     "redemptions.write",
     "referrals.read",
@@ -284,7 +289,24 @@ def _get_balances(request: ledger_service_pb2.GetBalancesRequest) -> Message:
     return ledger_service_pb2.GetBalancesResponse(balances=[balance])
 
 
+def _as_documented(method: MethodDescriptor) -> Answer:
+    """Makes the answer that the documentation shows."""
+
+    def answer(_: Any) -> Message:
+        made: Message = GetMessageClass(method.output_type)()
+        transcode.from_json(examples.received(method.output_type), made)
+        return made
+
+    return answer
+
+
 USUAL: dict[str, Answer] = {
+    **{
+        method.name: _as_documented(method)
+        for file in CONTRACTS["gamification"]
+        for service in file.services_by_name.values()
+        for method in service.methods
+    },
     "CreateToken": _create_token,
     "RecordEvents": _record_events,
     "GetEvent": _get_event,
