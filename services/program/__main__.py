@@ -5,7 +5,7 @@ from pathlib import Path
 
 from services.kernel import clock, config, db, jobs, migrations, process, rpc, tokens
 from services.program import checks, events, server, worker
-from services.program.clients import CONTRACTS, RemoteLedger
+from services.program.clients import CONTRACTS, FEED_CONTRACTS, RemoteLedger
 from services.program.operations.context import Context
 from services.program.operations.events import Events
 
@@ -32,6 +32,8 @@ class WorkSettings:
     dsn: str = config.setting("PLAUDIT_PROGRAM_DSN", config.postgres_dsn, secret=True)
     redis_url: str = config.setting("PLAUDIT_REDIS_URL", config.redis_url, secret=True)
     ledger_address: str = config.setting("PLAUDIT_LEDGER_ADDRESS", config.address)
+    gamification_address: str = config.setting("PLAUDIT_GAMIFICATION_ADDRESS", config.address)
+    referral_address: str = config.setting("PLAUDIT_REFERRAL_ADDRESS", config.address)
     private_key: bytes = config.setting("PLAUDIT_TOKEN_PRIVATE_KEY", config.ed25519_key, secret=True)
 
 
@@ -70,18 +72,28 @@ async def serve(settings: ServeSettings) -> None:
 
 
 async def work(settings: WorkSettings) -> None:
-    """Posts and redeems what was left, and follows the ledger, until it is stopped."""
+    """Posts, settles and redeems what was left, and follows the other services, until it is stopped."""
     pool = await db.create_pool(settings.dsn, service="program-work")
     channel = rpc.channel(settings.ledger_address, CONTRACTS)
     identity = rpc.ServiceIdentity(tokens.Minter(settings.private_key), service="program", scopes=LEDGER_SCOPES)
     kicker = jobs.Kicker(settings.redis_url, "program")
     context = Context(pool, clock.DatabaseClock(), events.encode, RemoteLedger(channel, identity), kicker.kick)
-    running = worker.build_worker(context, Events(context), settings.redis_url)
-    follower = worker.build_follower(context, channel, identity)
-    await process.until_stopped(running.async_run(), follower.run())
+    recorded = Events(context)
+    running = worker.build_worker(context, recorded, settings.redis_url)
+    gamification, referral = (
+        rpc.channel(address, FEED_CONTRACTS) for address in (settings.gamification_address, settings.referral_address)
+    )
+    followers = [
+        worker.build_follower(context, channel, identity),
+        worker.build_gamification_follower(context, recorded, worker.gamification_feed(gamification, identity)),
+        worker.build_referral_follower(context, recorded, worker.referral_feed(referral, identity)),
+    ]
+    await process.until_stopped(running.async_run(), *(each.run() for each in followers))
     await running.close()
+    await recorded.close()
     await kicker.close()
-    await channel.close()
+    for each in (channel, gamification, referral):
+        await each.close()
     await pool.close()
 
 

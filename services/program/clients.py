@@ -11,6 +11,8 @@ from services.program import model, ports
 
 # What is called through one channel: the ledger itself, and its feed.
 CONTRACTS = (ledger_service_pb2.DESCRIPTOR, feed_service_pb2.DESCRIPTOR)
+# What is called of services that are followed and no more.
+FEED_CONTRACTS = (feed_service_pb2.DESCRIPTOR,)
 # Longer than a batch takes under load, shorter than a caller waits.
 CALL_TIMEOUT_S = 10.0
 

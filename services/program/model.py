@@ -265,6 +265,20 @@ class Settlement:
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    """What becomes of what an event of a member gave, as another service says, and why."""
+
+    event_id: str
+    member_id: str
+    settling: Settling
+    reason: str = ""
+
+
+# What follows from what another service published.
+Sequel = Event | Settled
+
+
+@dataclass(frozen=True, slots=True)
 class Recorded:
     """An event as it is stored, with what was decided about it and what became of that."""
 

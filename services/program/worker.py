@@ -1,17 +1,24 @@
 """The program's jobs and followers: each a thin call to an operation."""
 
+from collections.abc import Callable
+
 import grpc
 from plaudit.ledger.v1 import events_pb2 as ledger_events_pb2
+from plaudit.referral.v1 import events_pb2 as referral_events_pb2
 
 from services.kernel import db, due, feed, feed_rpc, jobs, rpc
-from services.program.operations import redemptions, settlements
+from services.program import feeds, model
+from services.program.operations import redemptions, sequels, settlements
 from services.program.operations.context import Context
 from services.program.operations.events import POST_EFFECTS, Events
 from services.program.operations.redemptions import REDEEM
 from services.program.operations.settlements import SETTLE_EVENT
 
 LEDGER_FOLLOWER = "program-ledger"
+GAMIFICATION_FOLLOWER = "program-gamification"
+REFERRAL_FOLLOWER = "program-referral"
 HOLD_CHANGED = ledger_events_pb2.HoldChanged.DESCRIPTOR.full_name
+REFERRAL_CHANGED = referral_events_pb2.ReferralChanged.DESCRIPTOR.full_name
 HOLD_TIMED_OUT = ledger_events_pb2.HOLD_STATE_TIMED_OUT
 
 
@@ -44,3 +51,38 @@ def build_follower(context: Context, channel: grpc.aio.Channel, identity: rpc.Se
 
     source = feed_rpc.RemoteSource(channel, identity, name="ledger", types=[HOLD_CHANGED])
     return feed.Follower(LEDGER_FOLLOWER, source=source, pool=context.pool, handler=handle)
+
+
+def build_gamification_follower(context: Context, events: Events, source: feed.Source) -> feed.Follower:
+    """Makes the follower of gamification: what members reach are events that rules may pay for."""
+    return _build_sequel_follower(GAMIFICATION_FOLLOWER, context, events, source, feeds.of_gamification)
+
+
+def build_referral_follower(context: Context, events: Events, source: feed.Source) -> feed.Follower:
+    """Makes the follower of referrals: who qualifies is an event, and their end settles what it gave."""
+    return _build_sequel_follower(REFERRAL_FOLLOWER, context, events, source, feeds.of_referral)
+
+
+def gamification_feed(channel: grpc.aio.Channel, identity: rpc.ServiceIdentity) -> feed.Source:
+    """Makes the source of what is followed of gamification: all of it."""
+    return feed_rpc.RemoteSource(channel, identity, name="gamification", types=[])
+
+
+def referral_feed(channel: grpc.aio.Channel, identity: rpc.ServiceIdentity) -> feed.Source:
+    """Makes the source of what is followed of referrals."""
+    return feed_rpc.RemoteSource(channel, identity, name="referral", types=[REFERRAL_CHANGED])
+
+
+def _build_sequel_follower(
+    name: str,
+    context: Context,
+    events: Events,
+    source: feed.Source,
+    read: Callable[[feed.Incoming], list[model.Sequel]],
+) -> feed.Follower:
+    async def handle(connection: db.Connection, program_id: str, incoming: list[feed.Incoming]) -> None:
+        found = [sequel for each in incoming for sequel in read(each)]
+        if found:
+            await sequels.take(context, events, connection, program_id, found)
+
+    return feed.Follower(name, source=source, pool=context.pool, handler=handle)
