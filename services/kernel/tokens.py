@@ -1,9 +1,11 @@
 """Tokens: who calls, for which program, with which scopes; verified offline by public key.
 
-A token is a JWT signed with Ed25519. Only the program service (and the launcher, as operator) mints; everybody
-verifies. A token of program `*` belongs to a service and names the program it acts for in the call's metadata.
+A token is a JWT signed with Ed25519. Only the program service (and the launcher, as operator) mints for others, and
+everybody verifies. A token of program `*` belongs to a service and names the program it acts for in the call's
+metadata. Other services sign with keys of their own, good for nothing but their own name and scopes.
 """
 
+import base64
 import hashlib
 import time
 from collections import OrderedDict
@@ -11,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jwt
+import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from services.kernel import errors
@@ -41,6 +44,42 @@ class Caller:
             raise errors.scope_missing(scope)
 
 
+@dataclass(frozen=True, slots=True)
+class ServiceKey:
+    """What a service may sign for itself: the key that it signs with, and the scopes that it may claim."""
+
+    service: str
+    public_key: bytes
+    scopes: frozenset[str]
+
+    def allows(self, caller: Caller) -> bool:
+        """Tells whether a caller is this service, or a role of it, and claims no more than it may."""
+        name = f"service:{self.service}"
+        is_own = caller.subject == name or caller.subject.startswith(f"{name}-")
+        return is_own and caller.program_id == ANY_PROGRAM and caller.scopes <= self.scopes
+
+
+def read_service_keys(text: str) -> tuple[ServiceKey, ...]:
+    """Reads what services may sign: `{"referral": {"publicKey": "<base64>", "scopes": ["feed.read"]}}`; none if empty.
+
+    Raises ValueError that says what is wanted.
+    """
+    try:
+        return tuple(
+            ServiceKey(name, _public_key(what["publicKey"]), frozenset(map(str, what["scopes"])))
+            for name, what in (orjson.loads(text) if text else {}).items()
+        )
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        wanted = 'a JSON object such as {"referral": {"publicKey": "<32 bytes in base64>", "scopes": ["feed.read"]}}'
+        raise ValueError(wanted) from error
+
+
+def _public_key(text: str) -> bytes:
+    key = base64.b64decode(text, validate=True)
+    Ed25519PublicKey.from_public_bytes(key)
+    return key
+
+
 class Minter:
     """Signs tokens with the private key."""
 
@@ -69,8 +108,11 @@ class Minter:
 class Verifier:
     """Checks tokens against one or more public keys; several make it possible to replace a key without a stop."""
 
-    def __init__(self, public_keys: Sequence[bytes]) -> None:
-        self._keys = [Ed25519PublicKey.from_public_bytes(key) for key in public_keys]
+    def __init__(self, public_keys: Sequence[bytes], service_keys: Sequence[ServiceKey] = ()) -> None:
+        self._keys: list[tuple[Ed25519PublicKey, ServiceKey | None]] = [
+            *((Ed25519PublicKey.from_public_bytes(key), None) for key in public_keys),
+            *((Ed25519PublicKey.from_public_bytes(each.public_key), each) for each in service_keys),
+        ]
         self._seen: OrderedDict[bytes, Caller] = OrderedDict()
 
     def verify(self, token: str) -> Caller:
@@ -87,7 +129,7 @@ class Verifier:
         return caller
 
     def _decode(self, token: str) -> Caller:
-        for key in self._keys:
+        for key, owner in self._keys:
             try:
                 claims = jwt.decode(
                     token,
@@ -101,7 +143,10 @@ class Verifier:
                 raise errors.credential_invalid("The token has ended; get a new one.") from None
             except jwt.InvalidTokenError:
                 continue  # Another key may have signed it; if none did, the end of the loop refuses it.
-            return _caller(claims)
+            caller = _caller(claims)
+            if owner is not None and not owner.allows(caller):
+                raise errors.credential_invalid(f"The key of the service {owner.service} may not sign that.")
+            return caller
         raise errors.credential_invalid("The token is not valid here.")
 
 

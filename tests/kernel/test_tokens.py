@@ -59,6 +59,62 @@ def test_verify_tells_who_calls(verifier: tokens.Verifier) -> None:
     assert again == first
 
 
+def service_token(minter: tokens.Minter = OTHER, **changes: Any) -> str:
+    """Makes a token as the service `referral` signs it for itself."""
+    sound = {"subject": "service:referral-work", "program_id": tokens.ANY_PROGRAM, "scopes": ["feed.read"]}
+    return minter.mint(**{**sound, **changes}, lifetime_s=600)
+
+
+@pytest.fixture
+def with_services() -> tokens.Verifier:
+    """Makes a verifier that knows a key for all, and one of the service `referral`."""
+    text = json.dumps(
+        {
+            "referral": {
+                "publicKey": base64.b64encode(OTHER.public_key()).decode(),
+                "scopes": ["feed.read", "members.read"],
+            }
+        }
+    )
+    return tokens.Verifier([MINTER.public_key()], tokens.read_service_keys(text))
+
+
+def test_service_signs_for_itself(with_services: tokens.Verifier) -> None:
+    """A service is known by its own key, for what it was given, and others by the key for all."""
+    assert with_services.verify(service_token()).scopes == frozenset({"feed.read"})
+    assert with_services.verify(service_token(subject="service:referral")).subject == "service:referral"
+    assert with_services.verify(mint()).subject == "key:1"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"subject": "service:program"},
+        {"subject": "service:referrals"},
+        {"subject": "key:1"},
+        {"program_id": "demo"},
+        {"scopes": ["feed.read", "ledger.write"]},
+    ],
+    ids=str,
+)
+def test_service_signs_for_nobody_else(with_services: tokens.Verifier, changes: dict[str, Any]) -> None:
+    """The key of a service makes no token of another one, of a program, or with more than it was given."""
+    assert_refused(with_services, service_token(**changes))
+
+
+def test_service_key_is_unknown_elsewhere(verifier: tokens.Verifier) -> None:
+    """Where nobody said what a service may sign its key is good for nothing."""
+    assert_refused(verifier, service_token())
+
+
+@pytest.mark.parametrize("text", ["[]", "no", '{"a": 1}', '{"a": {"publicKey": "AAAA", "scopes": []}}', '{"a": {}}'])
+def test_malformed_service_keys_are_refused(text: str) -> None:
+    """What is no list of services is refused with what is wanted; nothing at all is none."""
+    with pytest.raises(ValueError, match="publicKey"):
+        tokens.read_service_keys(text)
+    assert tokens.read_service_keys("") == ()
+
+
 def test_scope_that_is_missing_is_named(verifier: tokens.Verifier) -> None:
     """A caller has the scopes of its token, and one that it lacks is named."""
     caller = verifier.verify(mint())
