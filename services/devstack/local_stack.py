@@ -86,11 +86,16 @@ class LocalStack:
         self.supervisor.watch()
 
     async def stop(self) -> None:
-        """Drains and ends everything: who calls before who is called, servers last. Idempotent."""
+        """Drains and ends everything: who calls before who is called, servers last. Idempotent.
+
+        Workers follow each other's services, and come before all of those.
+        """
+        workers: list[Child] = [process for process in self._services if process.role == "work"]
         order: list[list[Child]] = [
-            [process for process in self._services if process.service == service] for service in (GATEWAY, *SERVICES)
+            [process for process in self._services if process.service == service and process not in workers]
+            for service in (GATEWAY, *SERVICES)
         ]
-        await self.supervisor.stop([*order, [self.redis], [self.postgres]])
+        await self.supervisor.stop([workers, *order, [self.redis], [self.postgres]])
 
     async def _start_databases(self) -> None:
         embedded = [name for name in NAMES if name not in self._external.dsns]

@@ -2,6 +2,7 @@
 
 import asyncio
 import http.client
+import json
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -28,7 +29,7 @@ async def grpc_state(address: str) -> str:
 
 
 async def http_state(host: str, port: int) -> str:
-    """Tells the state of the gateway: `SERVING`, `NOT_SERVING` or `AWAY`."""
+    """Tells the state of the gateway: `SERVING` once it reaches every service, `NOT_SERVING` or `AWAY`."""
     return await asyncio.to_thread(_http_state, host, port)
 
 
@@ -36,7 +37,10 @@ def _http_state(host: str, port: int) -> str:
     connection = http.client.HTTPConnection(host, port, timeout=PROBE_WAIT_S)
     try:
         connection.request("GET", "/readyz")
-        return "SERVING" if connection.getresponse().status == http.HTTPStatus.OK else "NOT_SERVING"
+        answer = connection.getresponse()
+        # It takes calls as soon as it has the program; here, nothing is ready before all of it is.
+        is_complete = answer.status == http.HTTPStatus.OK and json.loads(answer.read())["status"] == "ready"
+        return "SERVING" if is_complete else "NOT_SERVING"
     except (OSError, http.client.HTTPException):
         return "AWAY"
     finally:
