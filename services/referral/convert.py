@@ -115,7 +115,7 @@ def code_to_proto(value: model.Code) -> referral_pb2.ReferralCode:
 
 def referral_to_proto(value: model.Referral, review: model.Review | None = None) -> referral_pb2.Referral:
     """Tells a referral, and what a reviewer said."""
-    end = value.end_reason.value or "UNSPECIFIED"
+    end = value.end_reason.name
     return referral_pb2.Referral(
         referral_id=str(value.referral_id),
         referral_program_id=value.referral_program_id,

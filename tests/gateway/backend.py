@@ -303,7 +303,8 @@ def _as_documented(method: MethodDescriptor) -> Answer:
 USUAL: dict[str, Answer] = {
     **{
         method.name: _as_documented(method)
-        for file in CONTRACTS["gamification"]
+        for name in ("gamification", "referral")
+        for file in CONTRACTS[name]
         for service in file.services_by_name.values()
         for method in service.methods
     },

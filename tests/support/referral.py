@@ -173,7 +173,8 @@ class ReferralHarness:
     async def assert_sound(self) -> None:
         """Compares all that must agree."""
         rows = await checks.check(self.context.pool)
-        assert [problem for row in rows for problem in row.problems] == []
+        problems = [f"{row.subject}: {problem}" for row in rows for problem in row.problems]
+        assert not problems, problems
 
 
 def told(referral: referral_pb2.Referral) -> str:

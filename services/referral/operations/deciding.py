@@ -12,7 +12,7 @@ from services.kernel import db, due, ids
 from services.kernel import errors as kernel_errors
 from services.referral import emails, fraud, model, ports
 from services.referral.model import Decision, EndReason, Referral, ReferralChanged, State
-from services.referral.operations.context import CHECK, Context
+from services.referral.operations.context import CHECK, SETTLE, Context
 from services.referral.operations.following import of_email
 from services.referral.signals import IDENTITY_KINDS, Kind, Signal
 from services.referral.store import referrals
@@ -76,6 +76,8 @@ async def write(
 ) -> None:
     """Writes a referral, and tells the feed where its state has changed; the last thing of a transaction."""
     await referrals.update_referral(connection, program_id, after)
+    if after.state not in model.PENDING_STATES:
+        await due.complete(connection, program_id, SETTLE, after.referral_id)
     if after.state is not before.state:
         await context.publish(connection, program_id, ReferralChanged(after, before.state))
 

@@ -191,7 +191,7 @@ class _ReferralEndReason:
 class _ReferralEndReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReferralEndReason.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     REFERRAL_END_REASON_UNSPECIFIED: _ReferralEndReason.ValueType  # 0
-    """It has not ended so."""
+    """Not set; never sent."""
     REFERRAL_END_REASON_FRAUD: _ReferralEndReason.ValueType  # 1
     """The fraud checks rejected it."""
     REFERRAL_END_REASON_REVIEW: _ReferralEndReason.ValueType  # 2
@@ -202,12 +202,14 @@ class _ReferralEndReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Ref
     """It did not qualify in time."""
     REFERRAL_END_REASON_REFUND: _ReferralEndReason.ValueType  # 5
     """The payment was taken back."""
+    REFERRAL_END_REASON_NONE: _ReferralEndReason.ValueType  # 6
+    """It has not ended so."""
 
 class ReferralEndReason(_ReferralEndReason, metaclass=_ReferralEndReasonEnumTypeWrapper):
     """Says why a referral ended without a reward."""
 
 REFERRAL_END_REASON_UNSPECIFIED: ReferralEndReason.ValueType  # 0
-"""It has not ended so."""
+"""Not set; never sent."""
 REFERRAL_END_REASON_FRAUD: ReferralEndReason.ValueType  # 1
 """The fraud checks rejected it."""
 REFERRAL_END_REASON_REVIEW: ReferralEndReason.ValueType  # 2
@@ -218,6 +220,8 @@ REFERRAL_END_REASON_NOT_QUALIFIED: ReferralEndReason.ValueType  # 4
 """It did not qualify in time."""
 REFERRAL_END_REASON_REFUND: ReferralEndReason.ValueType  # 5
 """The payment was taken back."""
+REFERRAL_END_REASON_NONE: ReferralEndReason.ValueType  # 6
+"""It has not ended so."""
 Global___ReferralEndReason: _TypeAlias = ReferralEndReason  # noqa: Y015
 
 @_typing.final
@@ -461,7 +465,7 @@ class Referral(_message.Message):
     decision: Global___ReferralDecision.ValueType
     """Says what the fraud checks, or a reviewer, decided."""
     end_reason: Global___ReferralEndReason.ValueType
-    """Says why it ended without a reward; not set while it has not."""
+    """Says why it ended without a reward; `NONE` while it has not."""
     score: _builtins.int
     """Sums the points of the findings: below 40 it is allowed, from 80 on rejected where one of them tells who somebody
     is, and held otherwise.
