@@ -30,7 +30,8 @@ async def test_sign_up_names_how_it_came(referral: ReferralHarness, what: str) -
     link = made.link_path.removeprefix("/r/")
     given = {"code": "ANNA10", "link": link, "typed": " anna-lo ", "click": await referral.click(made)}[what]
     for spelled in SPELLINGS:
-        await referral.sign_up(f"by-{spelled}", **{spelled: [given, 7] if spelled.endswith("s") else given})
+        named: dict[str, Any] = {spelled: [given, 7] if spelled.endswith("s") else given}
+        await referral.sign_up(f"by-{spelled}", **named)
 
     found = await referral.listed()
     assert [(each.referrer_id, each.code) for each in found] == [("ann", "ANNA10")] * len(SPELLINGS)

@@ -8,7 +8,7 @@ import pytest
 from plaudit.referral.v1 import referral_pb2
 
 from services.kernel import db
-from services.referral import worker
+from services.referral import convert
 from services.referral.operations import following
 from tests.conftest import START
 from tests.support.feeds import split
@@ -79,7 +79,7 @@ async def test_no_race_passes_a_cap(referral: ReferralHarness) -> None:
     paid = [event(f"p-{each}", "payment.succeeded", each, at=START) for each in members]
 
     async def take(one: Any) -> None:
-        told_of = [(worker.convert.event(one, 0), START)]
+        told_of = [(convert.event(one, 0), START)]
         await db.transaction(
             referral.context.pool, lambda connection: following.take(referral.context, connection, "demo", told_of)
         )

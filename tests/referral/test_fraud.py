@@ -66,12 +66,12 @@ async def test_self_referral_by_alias_and_card_is_rejected(referral: ReferralHar
         ({"deviceId": "phone", "paymentFingerprint": "card"}, {"same_device": 60, "same_payment": 100}, "REJECTED"),
     ],
 )
-async def test_signals_in_common_decide(
+async def test_shared_signals_decide(
     referral: ReferralHarness, seen: dict[str, Any], findings: dict[str, int], state: str
 ) -> None:
     """An address on the internet in common is allowed, a device is held, a means of payment is rejected."""
     await referral.create()
-    own = {"ip": "203.0.113.5", "device_id": "phone", "payment_fingerprint": "card"}
+    own: dict[str, Any] = {"ip": "203.0.113.5", "device_id": "phone", "payment_fingerprint": "card"}
     await referral.record(event("own", "app.opened", "ann", at=START, **own))
     await referral.record(event("lan", "app.opened", "ann", at=START, ip="10.0.0.1"))
     await bring(referral, "ann", "bob", **seen)
