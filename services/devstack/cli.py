@@ -153,7 +153,7 @@ def add_bench(commands: "Commands") -> None:
         help="earns, spends, a long past and expiries, beside pgbench and COPY",
         description="Runs one ledger process on a PostgreSQL of its own, fsync on; takes about ten minutes and 10 GB.",
     )
-    parser.set_defaults(module="bench")
+    parser.set_defaults(module="bench", what="ledger")
     parser.add_argument(
         "--earns", type=Bounded(1000, 10**7), default=100_000, help="of each bulk measure (default 100,000)"
     )
@@ -164,6 +164,15 @@ def add_bench(commands: "Commands") -> None:
     parser.add_argument(
         "--due", type=Bounded(20_000, 10**8), default=10**6, help="lots that are due (default 1,000,000)"
     )
+    add_json(parser)
+    parser = kinds.add_parser(
+        "flow",
+        help="events through all services, and how long what follows takes",
+        description="Runs a whole stack of its own in an empty directory; takes about two minutes.",
+    )
+    parser.set_defaults(module="bench", what="flow")
+    parser.add_argument("--events", type=Bounded(1000, 10**7), default=30_000, help="of the bulk measure (30,000)")
+    parser.add_argument("--seconds", type=Bounded(1, 3600), default=20, help="of the timed measure (default 20)")
     add_json(parser)
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -10,20 +11,36 @@ from services.devstack.bench.figures import Figure, percentile
 from tests.support.stack import ROOT
 
 SHORT = ("--earns", "2000", "--seconds", "1", "--history", "20000", "--due", "20000")
+SHORT_FLOW = ("--events", "1000", "--seconds", "1")
+
+
+def bench(what: str, *options: str) -> dict[str, Any]:
+    """Runs a benchmark to its end and gives what it tells."""
+    done = subprocess.run(
+        [sys.executable, "-m", "services.devstack", "bench", what, "--json", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def test_bench_flow_measures_everything() -> None:
+    """A short run through all services ends well and tells a positive figure for each measure."""
+    told = bench("flow", *SHORT_FLOW)
+
+    assert told["size"] == {"events": 1000, "seconds": 1}
+    assert {figure["unit"] for figure in told["figures"]} == {"events/s", "ms"}
+    assert all(figure["value"] > 0 for figure in told["figures"])
 
 
 def test_bench_ledger_measures_everything() -> None:
     """A short run ends well and tells a positive figure for each measure, with its aim, and the machine."""
-    done = subprocess.run(
-        [sys.executable, "-m", "services.devstack", "bench", "ledger", "--json", *SHORT],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+    told = bench("ledger", *SHORT)
     units = {figure["unit"] for figure in told["figures"]}
 
     assert told["size"] == {"earns": 2000, "seconds": 1, "history": 20000, "due": 20000}

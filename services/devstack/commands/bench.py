@@ -1,6 +1,7 @@
 """`./plaudit bench`: measures, beside baselines in the same run."""
 
 import argparse
+import asyncio
 import json
 import os
 import platform
@@ -11,15 +12,13 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from services.devstack.bench import ledger
+from services.devstack.bench import flow, ledger
 from services.devstack.bench.figures import Figure
 
 
 def run(parsed: argparse.Namespace) -> int:
     """Runs a benchmark and prints its figures: always 0, since a figure is no verdict."""
-    size = ledger.Size(earns=parsed.earns, seconds=parsed.seconds, history=parsed.history, due=parsed.due)
-    # The loop that services run in, too: a slower client would be what is measured.
-    figures = uvloop.run(ledger.measure(size, tell))
+    size, figures = measure_flow(parsed) if parsed.what == "flow" else measure_ledger(parsed)
     machine = {"cpus": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()}
     if parsed.json:
         rows = [{**asdict(figure), "is_met": figure.is_met} for figure in figures]
@@ -27,6 +26,18 @@ def run(parsed: argparse.Namespace) -> int:
     else:
         show(figures, f"{machine['cpus']} CPUs, {machine['system']}, Python {machine['python']}")
     return 0
+
+
+def measure_flow(parsed: argparse.Namespace) -> tuple[flow.Size, list[Figure]]:
+    """Measures a whole stack, in the loop that `up` runs it in."""
+    size = flow.Size(events=parsed.events, seconds=parsed.seconds)
+    return size, asyncio.run(flow.measure(size, tell))
+
+
+def measure_ledger(parsed: argparse.Namespace) -> tuple[ledger.Size, list[Figure]]:
+    """Measures the ledger, in the loop that services run in, too: a slower client would be what is measured."""
+    size = ledger.Size(earns=parsed.earns, seconds=parsed.seconds, history=parsed.history, due=parsed.due)
+    return size, uvloop.run(ledger.measure(size, tell))
 
 
 def tell(sentence: str) -> None:
