@@ -1,4 +1,4 @@
-"""The operator's calls to the program service: programs, keys and the demo's rules."""
+"""The operator's calls to the services: programs, keys, and the demo's rules and referral programs."""
 
 from collections.abc import Iterable
 from types import TracebackType
@@ -12,6 +12,7 @@ from plaudit.program.v1 import (
     program_service_pb2,
     program_service_pb2_grpc,
 )
+from plaudit.referral.v1 import referral_service_pb2, referral_service_pb2_grpc
 
 from services.devstack.errors import CannotRunError
 from services.devstack.readiness import EAGER
@@ -79,12 +80,29 @@ class Access:
         for request in requests:
             await self._call(self._program.CreateRule, request, bearer(api_key), fine=grpc.StatusCode.ALREADY_EXISTS)
 
+    async def ensure_referral_programs(
+        self,
+        address: str,
+        program_id: str,
+        requests: Iterable[referral_service_pb2.CreateReferralProgramRequest],
+    ) -> None:
+        """Creates referral programs at the referral service; those that are there are left alone."""
+        token = self._minter.mint(
+            subject="devstack", program_id=program_id, scopes=["referrals.write"], lifetime_s=TOKEN_LIFETIME_S
+        )
+        async with grpc.aio.insecure_channel(address, options=EAGER) as channel:
+            stub: Any = referral_service_pb2_grpc.ReferralServiceStub(channel)
+            for request in requests:
+                fine = grpc.StatusCode.ALREADY_EXISTS
+                await self._call(stub.CreateReferralProgram, request, bearer(token), fine, service="referral")
+
     async def _call(
         self,
         method: Any,
         request: Any,
         metadata: tuple[tuple[str, str], ...],
         fine: grpc.StatusCode | None = None,
+        service: str = "program",
     ) -> Any:
         """Calls a method; gives None where it ends with the status that is fine too."""
         try:
@@ -92,7 +110,7 @@ class Access:
         except grpc.aio.AioRpcError as error:
             if error.code() == fine:
                 return None
-            raise CannotRunError(f"the program service refused: {error.details()} ({error.code().name})") from error
+            raise CannotRunError(f"the {service} service refused: {error.details()} ({error.code().name})") from error
 
 
 def bearer(credential: str) -> tuple[tuple[str, str], ...]:

@@ -8,8 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from plaudit.program.v1 import program_pb2, program_service_pb2
+from plaudit.referral.v1 import referral_pb2, referral_service_pb2
 
 PROGRAM_ID = "demo"
+REFERRAL_PROGRAM_ID = "friends"
+REFERRALS_A_MONTH_MAX = 10
+HOLD_DAYS = 30
 EXPIRY_MONTHS = 12
 
 
@@ -25,6 +29,7 @@ class DemoRule:
     condition: str = ""
     recipient: str = ""
     once_per: str = ""
+    pending: bool = False
 
 
 RULES = (
@@ -47,10 +52,21 @@ RULES = (
     DemoRule(
         rule_id="referral-qualified",
         display_name="Bring a friend",
-        description="200 points when somebody you recommended us to becomes a customer.",
+        description="200 points when somebody you recommended us to becomes a customer and stays one.",
         event_type="referral.qualified",
         amount="200",
         recipient="has(event.properties.referrer_id) ? event.properties.referrer_id : event.member_id",
+        pending=True,
+    ),
+    DemoRule(
+        rule_id="referral-welcomed",
+        display_name="Come by a friend",
+        description="100 points when somebody recommended us to you and you become a customer and stay one.",
+        event_type="referral.qualified",
+        condition="has(event.properties.referee_id)",
+        amount="100",
+        recipient="event.properties.referee_id",
+        pending=True,
     ),
     DemoRule(
         rule_id="survey-completed",
@@ -98,6 +114,24 @@ def rule_requests() -> Iterator[program_service_pb2.CreateRuleRequest]:
                 amount=rule.amount,
                 recipient=rule.recipient,
                 once_per=rule.once_per,
+                pending=rule.pending,
                 expiry=program_pb2.Expiry(months=EXPIRY_MONTHS),
             ),
         )
+
+
+def referral_program_requests() -> Iterator[referral_service_pb2.CreateReferralProgramRequest]:
+    """Gives the requests that create the referral programs, each under an id that never changes."""
+    yield referral_service_pb2.CreateReferralProgramRequest(
+        request_id=f"demo-referral-program-{REFERRAL_PROGRAM_ID}-v1",
+        referral_program=referral_pb2.ReferralProgram(
+            referral_program_id=REFERRAL_PROGRAM_ID,
+            display_name="Bring a friend",
+            landing_url="https://example.com/welcome",
+            qualifying_event_type="payment.succeeded",
+            hold_seconds=HOLD_DAYS * 86_400,
+            caps=[
+                referral_pb2.ReferralCap(period=referral_pb2.REFERRAL_CAP_PERIOD_MONTH, max_count=REFERRALS_A_MONTH_MAX)
+            ],
+        ),
+    )

@@ -164,14 +164,22 @@ class LocalStack:
         """Makes the demo program, a key for it and its rules, as far as they are missing."""
         from services.devstack import access, demo  # loaded by `preload` while the servers start
 
-        program = next(service for service in SERVICES if service.name == "program")
-        async with access.Access(self.wiring.address(program), self.wiring.token_key) as operator:
+        program = self.wiring.address(service_of("program"))
+        async with access.Access(program, self.wiring.token_key) as operator:
             await operator.ensure_program(demo.program())
             api_key = self.data_dir.api_key()
             if api_key is None or not await operator.key_works(api_key):
                 api_key = await operator.create_api_key(demo.PROGRAM_ID, "./plaudit up")
                 self.data_dir.save_credentials(program=demo.PROGRAM_ID, api_key=api_key)
             await operator.ensure_rules(api_key, demo.rule_requests())
+            await operator.ensure_referral_programs(
+                self.wiring.address(service_of("referral")), demo.PROGRAM_ID, demo.referral_program_requests()
+            )
+
+
+def service_of(name: str) -> Service:
+    """Gives a service by its name."""
+    return next(service for service in SERVICES if service.name == name)
 
 
 def preload() -> None:

@@ -116,6 +116,8 @@ def code_to_proto(value: model.Code) -> referral_pb2.ReferralCode:
 def referral_to_proto(value: model.Referral, review: model.Review | None = None) -> referral_pb2.Referral:
     """Tells a referral, and what a reviewer said."""
     end = value.end_reason.name
+    # What a cap kept out has not qualified, though an event was there that would have done it.
+    qualified_at, hold_ends_at = (None, None) if value.is_capped else (value.qualified_at, value.hold_ends_at)
     return referral_pb2.Referral(
         referral_id=str(value.referral_id),
         referral_program_id=value.referral_program_id,
@@ -137,8 +139,8 @@ def referral_to_proto(value: model.Referral, review: model.Review | None = None)
         qualifying_event_id=value.qualifying_event_id,
         click_time=_time(value.clicked_at),
         sign_up_time=times.to_proto(value.signed_up_at),
-        qualify_time=_time(value.qualified_at),
-        hold_end_time=_time(value.hold_ends_at),
+        qualify_time=_time(qualified_at),
+        hold_end_time=_time(hold_ends_at),
         expire_time=times.to_proto(value.expires_at),
         update_time=times.to_proto(value.updated_at),
         etag=str(value.version),

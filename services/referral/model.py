@@ -307,6 +307,11 @@ class Referral:
         return self.hold_ends_at is not None and self.hold_ends_at <= now
 
     @property
+    def is_capped(self) -> bool:
+        """Tells whether a cap kept it from qualifying."""
+        return self.end_reason is EndReason.CAP_REACHED
+
+    @property
     def awaits_review(self) -> bool:
         """Tells whether a person is to decide."""
         return self.state is State.HELD and self.decision is Decision.HOLD

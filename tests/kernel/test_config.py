@@ -25,6 +25,7 @@ class Example:
     name: str = config.setting("X_NAME", config.text, "name")
     key: bytes = config.setting("X_KEY", config.ed25519_key, KEY, secret=True)
     public_keys: tuple[bytes, ...] = config.setting("X_PUBLIC_KEYS", config.ed25519_keys, KEY)
+    secret: bytes = config.setting("X_SECRET", config.secret_key, KEY, secret=True)
 
 
 GOOD = {"X_DSN": "postgresql://user:hunter2@host/db", "X_REDIS_URL": "redis://:hunter2@host:6379/0"}
@@ -116,7 +117,7 @@ def test_secret_is_not_in_the_repr() -> None:
 @pytest.mark.parametrize("value", ["", "?", KEY[:-4], KEY + KEY, "ü" * 44, base64.b64encode(bytes(31)).decode()])
 def test_key_of_another_length_is_refused(value: str) -> None:
     """A key is 32 bytes in base64, and each of several is."""
-    assert len(problems(X_KEY=value)) == 1
+    assert len(problems(X_KEY=value)) == len(problems(X_SECRET=value)) == 1
     assert len(problems(X_PUBLIC_KEYS=f"{KEY},{value}")) == 1
 
 
@@ -132,7 +133,7 @@ def test_several_keys_are_taken_in_order() -> None:
 
 @given(
     values=st.dictionaries(
-        st.sampled_from(["X_DSN", "X_REDIS_URL", "X_LISTEN", "X_SIZE", "X_KEY", "X_MODE"]), st.text()
+        st.sampled_from(["X_DSN", "X_REDIS_URL", "X_LISTEN", "X_SIZE", "X_KEY", "X_SECRET", "X_MODE"]), st.text()
     )
 )
 def test_load_never_crashes(values: dict[str, Any]) -> None:

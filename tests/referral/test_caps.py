@@ -52,7 +52,8 @@ async def test_cap_counts_within_its_local_period(
     states.append(await bring(referral, "next", datetime.fromisoformat(following_)))
 
     assert states == ["QUALIFIED", "QUALIFIED", "REJECTED", "REJECTED", "QUALIFIED"]
-    assert (await referral.of("late")).end_reason == CAPPED
+    late = await referral.of("late")
+    assert (late.end_reason, late.qualifying_event_id, late.HasField("qualify_time")) == (CAPPED, "payment-late", False)
 
 
 async def test_place_of_what_ended_is_free_again(referral: ReferralHarness) -> None:

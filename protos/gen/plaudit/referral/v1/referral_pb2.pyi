@@ -471,7 +471,7 @@ class Referral(_message.Message):
     is, and held otherwise.
     """
     qualifying_event_id: _builtins.str
-    """Names the event that qualified it; empty before."""
+    """Names the event that qualified it, or would have where a cap was reached; empty before."""
     etag: _builtins.str
     """Changes with every change. Given with a review, the review is `CONCURRENT_UPDATE` where it differs."""
     @_builtins.property
@@ -492,11 +492,11 @@ class Referral(_message.Message):
 
     @_builtins.property
     def qualify_time(self) -> _timestamp_pb2.Timestamp:
-        """Tells when it qualified; absent before."""
+        """Tells when it qualified; absent where it has not."""
 
     @_builtins.property
     def hold_end_time(self) -> _timestamp_pb2.Timestamp:
-        """Tells until when the reward is held back; absent before it qualified."""
+        """Tells until when the reward is held back; absent where it has not qualified."""
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
