@@ -141,3 +141,13 @@ def day_start(day: date, zone: str) -> datetime:
         return (second + SECOND * seconds).astimezone(local).date()
 
     return second + SECOND * bisect_left(range((first - second) // SECOND), day, key=day_at)
+
+
+def at_minute(day: date, minute: int, zone: str) -> datetime:
+    """Gives the instant, in UTC, at which the clocks of a zone show a minute of a day, counted from midnight.
+
+    A local time that a clock change skips moves forward by the gap; one that happens twice means the first.
+    """
+    assert 0 <= minute < 24 * 60, "A minute of the day lies within it."
+    local = datetime(day.year, day.month, day.day, minute // 60, minute % 60, tzinfo=ZoneInfo(zone))
+    return local.replace(fold=0).astimezone(UTC)

@@ -115,6 +115,17 @@ def _scheme(url: str) -> str:
         return ""  # What it says would quote the URL, with the password in it.
 
 
+def web_url(value: str) -> str:
+    """Takes the address of a web site, without a slash at its end."""
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+        raise ValueError("an address of the form https://host")
+    return value.rstrip("/")
+
+
 def ed25519_key(value: str) -> bytes:
     """Takes 32 raw bytes in base64."""
     try:

@@ -48,6 +48,7 @@ class DueItem:
 
 
 Handler = Callable[[DueItem], Awaitable[None]]
+PageHandler = Callable[[str, Sequence[DueItem]], Awaitable[None]]
 
 
 async def schedule(connection: db.Connection, items: Sequence[DueItem]) -> None:
@@ -67,10 +68,61 @@ async def complete(connection: db.Connection, program_id: str, kind: str, work_i
     await connection.execute(QUERIES["complete_due_work"], program_id, kind, work_id)
 
 
+async def finish(connection: db.Connection, items: Sequence[DueItem]) -> None:
+    """Deletes rows of one program and kind that were worked, in the caller's transaction, but those taken since."""
+    if items:
+        await connection.execute(
+            QUERIES["finish_due_works"],
+            items[0].program_id,
+            items[0].kind,
+            [item.work_id for item in items],
+            [item.fence for item in items],
+        )
+
+
+async def postpone(connection: db.Connection, items: Sequence[DueItem], due_at: Sequence[datetime]) -> None:
+    """Puts rows of one program and kind off to other times, in the caller's transaction, but those taken since."""
+    if items:
+        await connection.execute(
+            QUERIES["postpone_due_works"],
+            items[0].program_id,
+            items[0].kind,
+            [item.work_id for item in items],
+            [item.fence for item in items],
+            due_at,
+        )
+
+
+async def extend(connection: db.Connection, items: Sequence[DueItem], now: datetime) -> set[uuid.UUID]:
+    """Begins the lease of rows of one program and kind anew, and tells which are still the caller's to work."""
+    rows = await connection.fetch(
+        QUERIES["extend_leases"],
+        items[0].program_id,
+        items[0].kind,
+        [item.work_id for item in items],
+        [item.fence for item in items],
+        now + timedelta(seconds=LEASE_S),
+    )
+    return {row["work_id"] for row in rows}
+
+
 async def drain(pool: db.Pool, kind: str, handler: Handler, time: clock.Clock) -> int:
     """Works everything of one kind that is due, fairly between programs, and tells how many rows it worked.
 
     Raises DEPENDENCY_UNAVAILABLE where the database is away; rows keep their lease until it ends.
+    """
+
+    async def work(program_id: str, items: Sequence[DueItem]) -> None:
+        del program_id
+        await _work_all(pool, items, handler, time)
+
+    return await drain_pages(pool, kind, work, time)
+
+
+async def drain_pages(pool: db.Pool, kind: str, handler: PageHandler, time: clock.Clock) -> int:
+    """Works like `drain`, page by page: the handler gets the rows of one program and finishes or postpones each itself.
+
+    What it leaves, and all of a page where it raises, comes again when its lease ends.
     """
     worked = 0
     for _ in range(ROUNDS_MAX):
@@ -81,7 +133,8 @@ async def drain(pool: db.Pool, kind: str, handler: Handler, time: clock.Clock) -
         for program_id in programs:
             items = await db.transaction(pool, lambda c, p=program_id: _claim(c, p, kind, time))  # type: ignore[misc]
             claimed += len(items)
-            await _work_all(pool, items, handler, time)
+            if items:
+                await handler(program_id, items)
         worked += claimed
         if not claimed:
             break  # Others hold what is left.
@@ -101,7 +154,7 @@ async def _claim(connection: db.Connection, program_id: str, kind: str, time: cl
     return [DueItem(**dict(row)) for row in rows]
 
 
-async def _work_all(pool: db.Pool, items: list[DueItem], handler: Handler, time: clock.Clock) -> None:
+async def _work_all(pool: db.Pool, items: Sequence[DueItem], handler: Handler, time: clock.Clock) -> None:
     slots = asyncio.Semaphore(CONCURRENT_MAX)
 
     async def work(item: DueItem) -> None:

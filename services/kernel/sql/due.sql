@@ -39,6 +39,30 @@ RETURNING
 -- Deletes a row that was worked under a lease, unless somebody else took the lease since.
 DELETE FROM due_work WHERE program_id = $1 AND kind = $2 AND work_id = $3 AND fence = $4;
 
+-- finish_due_works --
+-- Deletes rows that were worked under a lease, but those whose lease somebody else took since.
+DELETE FROM due_work
+USING unnest($3::uuid[], $4::bigint[]) AS worked (work_id, fence)
+WHERE due_work.program_id = $1 AND due_work.kind = $2 AND due_work.work_id = worked.work_id
+    AND due_work.fence = worked.fence;
+
+-- postpone_due_works --
+-- Makes rows that were worked under a lease due at other times, but those whose lease somebody else took since.
+UPDATE due_work
+SET due_at = worked.due_at, lease_until = NULL
+FROM unnest($3::uuid[], $4::bigint[], $5::timestamptz[]) AS worked (work_id, fence, due_at)
+WHERE due_work.program_id = $1 AND due_work.kind = $2 AND due_work.work_id = worked.work_id
+    AND due_work.fence = worked.fence;
+
+-- extend_leases --
+-- Makes leases end later, but those that somebody else took since, and tells whose they are.
+UPDATE due_work
+SET lease_until = $5
+FROM unnest($3::uuid[], $4::bigint[]) AS worked (work_id, fence)
+WHERE due_work.program_id = $1 AND due_work.kind = $2 AND due_work.work_id = worked.work_id
+    AND due_work.fence = worked.fence
+RETURNING due_work.work_id;
+
 -- put_off_due_work --
 -- Records a failed attempt, unless somebody else took the lease since.
 UPDATE due_work
