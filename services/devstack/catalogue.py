@@ -14,10 +14,12 @@ class Service:
 
     def variable(self, what: str) -> str:
         """Names an environment variable of the service."""
-        return f"PLAUDIT_{self.name.upper()}_{what}"
+        return f"PLAUDIT_{self.name.rpartition('.')[2].upper()}_{what}"
 
 
 # In the order in which they stop: who calls comes before who is called.
-SERVICES = (Service("referral"), Service("gamification"), Service("program"), Service("ledger"))
+SERVICES = (Service("notify"), Service("referral"), Service("gamification"), Service("program"), Service("ledger"))
 NAMES = tuple(service.name for service in SERVICES)
 GATEWAY = Service("gateway", roles=("serve",))
+# Takes the mail of the stack, so that none leaves this machine.
+MAIL = Service("devstack.mail", roles=("serve",))

@@ -51,6 +51,7 @@ class DataDir:
         self._token_key = path / "token_key"
         self._seal_key = path / "seal_key"
         self._signal_key = path / "signal_key"
+        self._notify_keys = (path / "link_key", path / "secret_key")
 
     @classmethod
     def create(cls, path: Path) -> "DataDir":
@@ -164,6 +165,11 @@ class DataDir:
     def signal_key(self) -> bytes:
         """Gives the key that hashes signals of referrals, made at first. Raises CannotRunError where it is broken."""
         return self._key(self._signal_key)
+
+    def notify_keys(self) -> tuple[bytes, bytes]:
+        """Gives the keys of links in mails and of kept secrets, made at first. Raises CannotRunError where broken."""
+        link_key, secret_key = self._notify_keys
+        return self._key(link_key), self._key(secret_key)
 
     def _key(self, path: Path) -> bytes:
         if not path.exists():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from services.devstack import ports
-from services.devstack.catalogue import GATEWAY, LOOPBACK, NAMES, SERVICES, Service
+from services.devstack.catalogue import GATEWAY, LOOPBACK, MAIL, NAMES, SERVICES, Service
 from services.devstack.children import ServiceProcess
 from services.devstack.data_dir import DataDir
 from services.devstack.errors import CannotRunError
@@ -18,6 +18,8 @@ from services.devstack.supervisor import Child, Supervisor
 
 READY_WAIT_S = 60.0
 PROBE_EVERY_S = 0.05
+# Where the mail of the stack goes in by SMTP, and where it can be read.
+MAIL_PORTS = ("mail smtp", "mail http")
 
 
 class LocalStack:
@@ -41,7 +43,7 @@ class LocalStack:
         reason = ports.problem(http_port) if http_port else None
         if reason:
             raise CannotRunError(f"port {http_port} {reason}; choose another with --port")
-        stack.ports = ports.pick(NAMES, stack.ports)
+        stack.ports = ports.pick((*NAMES, *MAIL_PORTS), stack.ports)
         http_port = http_port or ports.pick_one(stack.ports.values())
         stack.url = f"http://{LOOPBACK}:{http_port}"
         self.postgres = EmbeddedPostgres(self.data_dir.postgres, log_path=self.data_dir.logs / "postgres.log")
@@ -59,6 +61,8 @@ class LocalStack:
             token_key=self.data_dir.token_key(),
             seal_key=self.data_dir.seal_key(),
             signal_key=self.data_dir.signal_key(),
+            notify_keys=self.data_dir.notify_keys(),
+            mail_ports=(stack.ports[MAIL_PORTS[0]], stack.ports[MAIL_PORTS[1]]),
         )
 
     @property
@@ -70,11 +74,12 @@ class LocalStack:
         """Starts everything and returns when all of it is ready and the demo program is there."""
         # Loading a service's code takes most of its start. The gateway needs nobody for it, and can do it at once.
         await self._start_service(GATEWAY, "serve")
+        await self._start_service(MAIL, "serve")
         await together(self._start_databases(), self._start_redis(), asyncio.to_thread(preload))
         self.say("starting the services")
         for service in SERVICES:
             await self._start_service(service, "serve")
-        await together(*(self._ready(process) for process in list(self._services)))
+        await together(*(self._ready(process) for process in list(self._services) if process.service != MAIL))
         # Workers come after what people wait for.
         for service in SERVICES:
             await self._start_service(service, "work")
@@ -93,7 +98,7 @@ class LocalStack:
         workers: list[Child] = [process for process in self._services if process.role == "work"]
         order: list[list[Child]] = [
             [process for process in self._services if process.service == service and process not in workers]
-            for service in (GATEWAY, *SERVICES)
+            for service in (GATEWAY, *SERVICES, MAIL)
         ]
         await self.supervisor.stop([workers, *order, [self.redis], [self.postgres]])
 

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from services.devstack.catalogue import GATEWAY, LOOPBACK, SERVICES, Service
+from services.devstack.catalogue import GATEWAY, LOOPBACK, MAIL, SERVICES, Service
 from services.devstack.errors import CannotRunError
 from services.kernel import config
 
 # Who calls other services, and so signs tokens.
-CALLERS = frozenset({"gamification", "program", "referral"})
+CALLERS = frozenset({"gamification", "notify", "program", "referral"})
 REDIS_VARIABLE = "PLAUDIT_REDIS_URL"
+# What one service is told and no other.
+PRIVATE = ("DSN", "OWNER_DSN", "LISTEN", "SEAL_KEY", "SIGNAL_KEY", "LINK_KEY", "SECRET_KEY", "SMTP_URL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,8 @@ class Wiring:
     token_key: bytes
     seal_key: bytes
     signal_key: bytes
+    notify_keys: tuple[bytes, bytes]
+    mail_ports: tuple[int, int]
 
     def address(self, service: Service) -> str:
         """Gives the gRPC address of a service."""
@@ -103,7 +107,20 @@ class Wiring:
         """Gives what the processes of one service are told: what every child is, and its own secrets."""
         signs = {"PLAUDIT_TOKEN_PRIVATE_KEY": base64.b64encode(self.token_key).decode()}
         if service == GATEWAY:
-            return self.shared() | signs | {GATEWAY.variable("LISTEN"): f"{LOOPBACK}:{self.http_port}"}
+            return (
+                self.shared()
+                | signs
+                | {
+                    GATEWAY.variable("LISTEN"): f"{LOOPBACK}:{self.http_port}",
+                    GATEWAY.variable("DEV_MAIL_URL"): self.mail_url,
+                }
+            )
+        if service == MAIL:
+            smtp_port, http_port = self.mail_ports
+            return {
+                MAIL.variable("SMTP_LISTEN"): f"{LOOPBACK}:{smtp_port}",
+                MAIL.variable("HTTP_LISTEN"): f"{LOOPBACK}:{http_port}",
+            }
         own = {
             service.variable("LISTEN"): self.address(service),
             service.variable("DSN"): self.dsns[service.name],
@@ -113,10 +130,28 @@ class Wiring:
             own |= signs
         if service.name == "referral":
             own["PLAUDIT_REFERRAL_SIGNAL_KEY"] = base64.b64encode(self.signal_key).decode()
+        if service.name == "notify":
+            own |= self._notify()
         if service.name == "ledger":
             own["PLAUDIT_LEDGER_SEAL_KEY"] = base64.b64encode(self.seal_key).decode()
             own["PLAUDIT_LEDGER_SEAL_PUBLIC_KEYS"] = public_half(self.seal_key)
         return self.shared() | own
+
+    @property
+    def mail_url(self) -> str:
+        """Is where the mails of the stack can be read."""
+        return f"http://{LOOPBACK}:{self.mail_ports[1]}/dev/mail"
+
+    def _notify(self) -> dict[str, str]:
+        """Gives what notify alone is told: how it signs, where mail goes, and where the links in mails lead."""
+        link_key, secret_key = (base64.b64encode(key).decode() for key in self.notify_keys)
+        return {
+            "PLAUDIT_NOTIFY_LINK_KEY": link_key,
+            "PLAUDIT_NOTIFY_SECRET_KEY": secret_key,
+            "PLAUDIT_NOTIFY_PUBLIC_URL": f"http://{LOOPBACK}:{self.http_port}",
+            "PLAUDIT_NOTIFY_SMTP_URL": f"smtp://{LOOPBACK}:{self.mail_ports[0]}",
+            "PLAUDIT_NOTIFY_WEBHOOK_HOSTS": "loopback",
+        }
 
     def environment(self, service: Service, *, keep_pg: bool) -> dict[str, str]:
         """Gives the whole environment of the processes of one service.
@@ -125,8 +160,7 @@ class Wiring:
         kept only for servers of the person's own.
         """
         told = self.told(service)
-        kinds = ("DSN", "OWNER_DSN", "LISTEN", "SEAL_KEY", "SIGNAL_KEY")
-        secrets = {each.variable(what) for each in SERVICES for what in kinds}
+        secrets = {each.variable(what) for each in SERVICES for what in PRIVATE}
         inherited = {
             name: value
             for name, value in os.environ.items()

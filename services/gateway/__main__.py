@@ -21,6 +21,7 @@ class Settings:
     ledger_address: str = config.setting("PLAUDIT_LEDGER_ADDRESS", config.address)
     referral_address: str = config.setting("PLAUDIT_REFERRAL_ADDRESS", config.address)
     gamification_address: str = config.setting("PLAUDIT_GAMIFICATION_ADDRESS", config.address)
+    notify_address: str = config.setting("PLAUDIT_NOTIFY_ADDRESS", config.address)
     redis_url: str = config.setting("PLAUDIT_REDIS_URL", config.redis_url, secret=True)
     public_keys: tuple[bytes, ...] = config.setting("PLAUDIT_TOKEN_PUBLIC_KEYS", config.ed25519_keys)
     rate_per_s: int = config.setting("PLAUDIT_GATEWAY_RATE_PER_S", config.integer(1, RATE_MAX), "2000")
@@ -29,6 +30,7 @@ class Settings:
     link_burst: int = config.setting("PLAUDIT_GATEWAY_LINK_RATE_BURST", config.integer(1, RATE_MAX), "100")
     # How many proxies of our own stand before the gateway: 1 for an ingress controller.
     proxies: int = config.setting("PLAUDIT_GATEWAY_PROXIES", config.integer(0, PROXIES_MAX), "0")
+    dev_mail_url: str = config.setting("PLAUDIT_GATEWAY_DEV_MAIL_URL", lambda text: text and config.web_url(text), "")
     burst: int = config.setting("PLAUDIT_GATEWAY_RATE_BURST", config.integer(1, RATE_MAX), "4000")
 
 
@@ -40,7 +42,9 @@ async def serve(settings: Settings) -> None:
             "ledger": settings.ledger_address,
             "referral": settings.referral_address,
             "gamification": settings.gamification_address,
+            "notify": settings.notify_address,
         },
+        dev_mail_url=settings.dev_mail_url,
         identity=rpc.ServiceIdentity(tokens.Minter(settings.private_key), service="gateway", scopes=SCOPES),
         redis_url=settings.redis_url,
         public_keys=settings.public_keys,

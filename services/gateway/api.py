@@ -1,13 +1,14 @@
 """The calls of the API: one HTTP request becomes one rpc, and its response one JSON answer. No business here."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from services.gateway import body, edge, items, transcode
+from services.gateway import body, edge, items, streams, transcode
 from services.gateway.auth import Authenticator, Credential
 from services.gateway.backends import Backends, Call
 from services.gateway.binding import KEY_HEADER, Binding
@@ -33,11 +34,14 @@ class Endpoint:
     call: Call
     encode: Encode
     tells_replay: bool
+    streamed: streams.Streamed | None = None
 
 
 def endpoint(route: Route, backends: Backends) -> Endpoint:
     """Compiles a route."""
     output = route.method.output_type
+    if route.is_stream:
+        return _streaming(route, backends)
     answered = output.fields_by_name[route.response_body].message_type if route.response_body else output
     assert answered is not None, f"{route.rpc}: the response body is a message."
     field = items.itemized_field(route.method) if route.body == "*" else None
@@ -51,6 +55,20 @@ def endpoint(route: Route, backends: Backends) -> Endpoint:
     )
 
 
+def _streaming(route: Route, backends: Backends) -> Endpoint:
+    field = next(each for each in route.method.output_type.fields if each.message_type is not None)
+    encode = encoder(field.message_type)
+    return Endpoint(
+        route=route,
+        binding=Binding(route),
+        items=None,
+        call=backends.call(route),
+        encode=encode,
+        tells_replay=False,
+        streamed=streams.Streamed(backends.stream(route), encode, field.name),
+    )
+
+
 class Api:
     """An ASGI application that answers every route of the contracts."""
 
@@ -59,6 +77,7 @@ class Api:
         self._endpoints = {id(route): endpoint(route, backends) for route in table.routes}
         self._authenticator = authenticator
         self._limiter = limiter
+        self.streams = streams.Streams()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request. Raises DomainError, HttpError and MalformedError, for the edge to answer."""
@@ -74,6 +93,13 @@ class Api:
         each.binding.set_query(message, scope["query_string"])
         each.binding.set_path(message, path_values)
         each.binding.set_key(message, _single(headers, KEY_HEADER))
+        if each.streamed is not None:
+            streams.set_place(message, headers)
+            header = _single(headers, "Authorization")
+            renew = partial(self._authenticator.authenticate, header)
+            stream = await self.streams.open(each.streamed, message, renew, exchange.correlation_id)
+            await stream(scope, receive, send)
+            return
         response = await _send_on(each, message, split, credential, exchange.correlation_id)
         await _answer(each, response, split)(scope, receive, send)
 

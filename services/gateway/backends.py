@@ -1,7 +1,7 @@
 """The services behind the gateway: one channel each, calls by name, and whether they serve."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +17,18 @@ from plaudit.ledger.v1 import (
     operation_service_pb2,
     seal_service_pb2,
 )
+from plaudit.notify.v1 import (
+    delivery_service_pb2,
+    message_service_pb2,
+    trigger_service_pb2,
+)
+from plaudit.notify.v1 import link_service_pb2 as mail_link_service_pb2
+from plaudit.notify.v1 import link_service_pb2_grpc as mail_link_service_pb2_grpc
 from plaudit.program.v1 import access_service_pb2, access_service_pb2_grpc, program_service_pb2
 from plaudit.referral.v1 import link_service_pb2, link_service_pb2_grpc, referral_service_pb2
 
 from services.gateway.routes import Route
-from services.kernel import calls, errors, rpc
+from services.kernel import calls, errors, interceptors, rpc
 
 # A write may take as long as a service may; a read that takes longer than this is of no use any more.
 WRITE_TIMEOUT_S = 30.0
@@ -43,11 +50,17 @@ CONTRACTS: Mapping[str, Sequence[FileDescriptor]] = {
     ),
     "referral": (referral_service_pb2.DESCRIPTOR,),
     "gamification": (gamification_service_pb2.DESCRIPTOR, definition_service_pb2.DESCRIPTOR),
+    "notify": (
+        message_service_pb2.DESCRIPTOR,
+        trigger_service_pb2.DESCRIPTOR,
+        delivery_service_pb2.DESCRIPTOR,
+    ),
 }
 # What the gateway calls for itself, beside those.
 CALLED_TOO: Mapping[str, Sequence[FileDescriptor]] = {
     "program": (access_service_pb2.DESCRIPTOR,),
     "referral": (link_service_pb2.DESCRIPTOR,),
+    "notify": (mail_link_service_pb2.DESCRIPTOR,),
 }
 # Without the program service no credential can be traded and nothing answers. Without another one the rest goes on:
 # events are accepted while the ledger is away, which they could not be if balancers then took all gateways out.
@@ -55,6 +68,8 @@ NEEDED = frozenset({"program"})
 
 # Calls an rpc with the bytes of its request and gives its response.
 Call = Callable[[bytes, str, str], Any]
+# Calls an rpc that streams, and gives its responses one by one.
+Stream = Callable[[bytes, str, str], AsyncIterator[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +99,7 @@ class Backends:
         assert addresses.keys() == CONTRACTS.keys(), "Each contract has a service."
         self._backends = {name: _backend(name, address) for name, address in addresses.items()}
         self._identity = identity
+        self.mail_links = mail_link_service_pb2_grpc.LinkServiceStub(self._backends["notify"].channel)
         self._access = access_service_pb2_grpc.AccessServiceStub(self._backends["program"].channel)
         self._links = link_service_pb2_grpc.LinkServiceStub(self._backends["referral"].channel)
 
@@ -98,6 +114,23 @@ class Backends:
         async def call(request: bytes, token: str, correlation_id: str) -> Any:
             metadata = (("authorization", f"Bearer {token}"), (calls.CORRELATION_HEADER, correlation_id))
             return await rpc.checked(method(request, metadata=metadata, timeout=timeout_s), dependency=route.backend)
+
+        return call
+
+    def stream(self, route: Route) -> Stream:
+        """Makes what calls the rpc of a route that streams."""
+        response: Any = GetMessageClass(route.method.output_type)
+        method: Any = self._backends[route.backend].channel.unary_stream(
+            route.rpc, request_serializer=None, response_deserializer=response.FromString
+        )
+
+        async def call(request: bytes, token: str, correlation_id: str) -> AsyncIterator[Any]:
+            metadata = (("authorization", f"Bearer {token}"), (calls.CORRELATION_HEADER, correlation_id))
+            try:
+                async for each in method(request, metadata=metadata, timeout=WRITE_TIMEOUT_S):
+                    yield each
+            except grpc.aio.AioRpcError as error:
+                raise interceptors.from_error(error, dependency=route.backend) from error
 
         return call
 

@@ -94,11 +94,10 @@ def _operation(verb: str, path: str, operation: dict[str, Any], document: dict[s
         _body(operation, document),
         _answers(operation["responses"], document),
     ]
-    answered = operation["responses"]["200"]["content"]["application/json"]
-    examples = [
-        _code("Request", prose.shell_code(curl(verb, path, operation, document))),
-        _code("Answer", prose.json_code(answered["example"])),
-    ]
+    answered = operation["responses"]["200"]["content"].get("application/json")
+    examples = [_code("Request", prose.shell_code(curl(verb, path, operation, document)))]
+    if answered is not None:
+        examples.append(_code("Answer", prose.json_code(answered["example"])))
     return (
         f'<article class="split" id="{name}"><div class="text">{"".join(text)}</div>'
         f"<aside>{''.join(examples)}</aside></article>"

@@ -16,6 +16,7 @@ from services.gateway.schemas import BODY_SUFFIX, ID_TEXT, Components, Schema
 from services.kernel import VERSION
 
 JSON_TYPE = "application/json"
+STREAM_TYPE = "text/event-stream"
 
 DESCRIPTION = """\
 Send what your customers do as events. Plaudit answers with what it caused: points, and why a rule did not pay.
@@ -242,6 +243,10 @@ def _responses(route: Route, components: Components) -> dict[str, Any]:
     output = route.method.output_type
     message = output.fields_by_name[route.response_body].message_type if route.response_body else output
     assert message is not None, "A response body is a message."
+    if route.is_stream:
+        content: dict[str, Any] = {STREAM_TYPE: {"schema": {"type": "string"}}}
+    else:
+        content = {JSON_TYPE: {"schema": components.reference(message), "example": examples.received(message)}}
     headers = ["X-Correlation-Id", "RateLimit-Policy", "RateLimit", "RateLimit-Limit", "RateLimit-Remaining"]
     headers += ["RateLimit-Reset", *(["Idempotency-Replayed"] if "replayed" in output.fields_by_name else [])]
     judged = " Each item has its own result." if items.itemized_field(route.method) else ""
@@ -250,9 +255,7 @@ def _responses(route: Route, components: Components) -> dict[str, Any]:
         "200": {
             "description": (comments.of(message.full_name) or "It was done.") + judged,
             "headers": {name: _refer("headers", name) for name in headers},
-            "content": {
-                JSON_TYPE: {"schema": components.reference(message), "example": examples.received(message)},
-            },
+            "content": content,
         },
         **{status: _refer("responses", name) for status, (name, _) in REFUSALS.items() if status in refusals},
     }

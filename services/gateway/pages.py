@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.gateway import edge, problems, transcode
+from services.gateway import edge, problems, transcode, unsubscribes
 from services.gateway.backends import Backends, is_ready
 from services.kernel import VERSION, metrics
 
@@ -29,9 +29,11 @@ class Pages:
 
     api: ASGIApp
     backends: Backends
+    unsubscribes: ASGIApp
     openapi: bytes
     docs: bytes
     docs_css: bytes
+    dev_mail_url: str = ""
     draining: bool = False
 
     def __post_init__(self) -> None:
@@ -45,9 +47,14 @@ class Pages:
             b"/docs": self._docs,
             b"/docs.css": self._docs_css,
         }
+        if self.dev_mail_url:
+            self._handlers[b"/dev/mail"] = self._dev_mail
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves a page, and leaves every other path to the API."""
+        if scope["raw_path"].startswith(unsubscribes.PREFIX):
+            await self.unsubscribes(scope, receive, send)
+            return
         handler = self._handlers.get(scope["raw_path"])
         if handler is None:
             await self.api(scope, receive, send)
@@ -60,6 +67,9 @@ class Pages:
 
     async def _root(self) -> Response:
         return RedirectResponse("/docs")
+
+    async def _dev_mail(self) -> Response:
+        return RedirectResponse(self.dev_mail_url)
 
     async def _healthz(self) -> Response:
         return _json({"status": "alive", "version": VERSION})

@@ -60,6 +60,11 @@ class Route:
     action: str = ""
 
     @property
+    def is_stream(self) -> bool:
+        """Tells whether its answer is a stream of server-sent events."""
+        return self.method.server_streaming
+
+    @property
     def rpc(self) -> str:
         """Is the name of the rpc on the wire."""
         assert self.method.containing_service is not None, "Every method stands in a service."
@@ -175,8 +180,7 @@ def _routes(backend: str, method: MethodDescriptor) -> Iterator[Route]:
     options = method.GetOptions()
     if not options.HasExtension(annotations_pb2.http):
         return
-    is_stream = method.client_streaming or method.server_streaming
-    assert not is_stream, f"{method.full_name}: streams have no route."
+    assert not method.client_streaming, f"{method.full_name}: streams of requests have no route."
     for message in (method.input_type, method.output_type):
         _refuse_recursion(message, ())
     rule = options.Extensions[annotations_pb2.http]
@@ -186,6 +190,7 @@ def _routes(backend: str, method: MethodDescriptor) -> Iterator[Route]:
 
 def _route(backend: str, method: MethodDescriptor, rule: http_pb2.HttpRule) -> Route:
     kind = rule.WhichOneof("pattern")
+    assert kind == "get" or not method.server_streaming, f"{method.full_name}: a stream is read by GET."
     assert kind is not None, f"{method.full_name}: google.api.http names no path."
     assert kind != "custom", f"{method.full_name}: only the usual HTTP methods have routes."
     pattern = getattr(rule, kind)

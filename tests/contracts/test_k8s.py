@@ -235,6 +235,9 @@ def _edges_wanted(manifests: list[Manifest]) -> set[tuple[str, str, int]]:
                 edges.add((_pod_name(program.labels), *POSTGRES))
             elif name.endswith("_REDIS_URL"):
                 edges.add((_pod_name(program.labels), *REDIS))
+            elif name.endswith("_SMTP_URL"):
+                # Whoever sends mail posts to endpoints as well.
+                edges |= {(_pod_name(program.labels), OUTSIDE, port) for port in (443, 587)}
             elif name.endswith("_ADDRESS"):
                 host, _, port = entry["value"].rpartition(":")
                 edges.add((_pod_name(program.labels), f"{host}/server", int(port)))

@@ -48,6 +48,10 @@ APPEND_ONLY = {
         "feed_events",
     ),
     "ledger": ("journal", "allocations", "redemption_estimates", "seal_blocks", "seal_heads"),
+    "notify": (
+        *("trigger_versions", "template_versions", "decisions", "delivery_causes", "preference_changes"),
+        "feed_events",
+    ),
     "program": ("rule_versions", "events", "feed_events"),
     "referral": ("referral_program_versions", "assessments", "reviews", "feed_events"),
 }

@@ -28,6 +28,8 @@ async def stopped(tmp_path: Path) -> Path:
             token_key=data_dir.token_key(),
             seal_key=data_dir.seal_key(),
             signal_key=data_dir.signal_key(),
+            notify_keys=data_dir.notify_keys(),
+            mail_ports=(1, 1),
         )
         for service in SERVICES:
             environment = wiring.environment(service, keep_pg=False)

@@ -18,6 +18,8 @@ WIRING = Wiring(
     token_key=bytes(range(32)),
     seal_key=bytes(range(1, 33)),
     signal_key=bytes(range(2, 34)),
+    notify_keys=(bytes(range(3, 35)), bytes(range(4, 36))),
+    mail_ports=(20101, 20102),
 )
 
 
@@ -64,6 +66,7 @@ def test_tells_each_service_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "PGPORT" not in environment
         assert ("PLAUDIT_TOKEN_PRIVATE_KEY" in environment) == (name in {"gateway", *CALLERS})
         assert ("PLAUDIT_REFERRAL_SIGNAL_KEY" in environment) == (name == "referral")
+        assert ("PLAUDIT_NOTIFY_LINK_KEY" in environment) == (name == "notify")
         assert ("PLAUDIT_LEDGER_SEAL_KEY" in environment) == (name == "ledger")
         assert environment["PLAUDIT_LEDGER_ADDRESS"] == f"127.0.0.1:{WIRING.ports['ledger']}"
         assert len(base64.b64decode(environment["PLAUDIT_TOKEN_PUBLIC_KEYS"])) == 32

@@ -6,7 +6,7 @@ What real services answer is proved in their own tests and in the journeys; here
 import asyncio
 import importlib
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -41,6 +41,10 @@ SCOPES = (
     "ledger.write",
     "members.read",
     "members.write",
+    "messages.read",
+    "messages.write",
+    "notify.read",
+    "notify.write",
     "progress.read",
     "progress.write",
     "redemptions.read",
@@ -109,11 +113,23 @@ class Script:
         answer = self.answers.get(method) or USUAL.get(method)
         return answer(request) if answer else empty()
 
+    async def stream(
+        self, method: str, empty: Callable[[], Message], request: Any, context: Any
+    ) -> AsyncIterator[Message]:
+        """Streams one answer, as often as it is asked."""
+        yield await self.answer(method, empty, request, context)
+
     def servicer(self, *files: FileDescriptor) -> Any:
         """Makes an object that has the methods of all services in these contracts."""
         methods = [method for file in files for each in file.services_by_name.values() for method in each.methods]
         handlers = {
-            method.name: staticmethod(partial(self.answer, method.name, GetMessageClass(method.output_type)))
+            method.name: staticmethod(
+                partial(
+                    self.stream if method.server_streaming else self.answer,
+                    method.name,
+                    GetMessageClass(method.output_type),
+                )
+            )
             for method in methods
         }
         return type("Scripted", (), handlers)()

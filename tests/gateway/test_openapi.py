@@ -173,8 +173,10 @@ def test_document_has_new_rpc() -> None:
 @pytest.mark.parametrize(("path", "verb", "operation"), OPERATIONS, ids=IDS)
 def test_example_keeps_the_schema(path: str, verb: str, operation: Any) -> None:
     """Every example is what its schema says, and what the decoder takes."""
-    answer = operation["responses"]["200"]["content"]["application/json"]
-    assert [error.message for error in validator(answer["schema"]).iter_errors(answer["example"])] == []
+    answer = operation["responses"]["200"]["content"].get("application/json")
+    assert answer is not None or path.endswith(":stream")
+    if answer is not None:
+        assert [error.message for error in validator(answer["schema"]).iter_errors(answer["example"])] == []
     if "requestBody" in operation:
         content = operation["requestBody"]["content"]["application/json"]
         assert [error.message for error in validator(content["schema"]).iter_errors(content["example"])] == []
@@ -203,8 +205,11 @@ def test_curl_of_the_docs_works(
             content = next(words).encode()
         else:
             url = word.removeprefix("http://gateway")
-    response = stranger.request(method, url, headers=headers, content=content)
-    assert response.status_code == 200, response.text
+    # A stream has no end: its status is all there is to wait for.
+    with stranger.stream(method, url, headers=headers, content=content) as response:
+        if not url.endswith(":stream") or response.status_code != 200:
+            response.read()
+        assert response.status_code == 200, response.text
     assert script.seen[-1].method.lower() == operation["operationId"].lower()
 
 

@@ -127,7 +127,7 @@ def test_build_shows_new_rpc() -> None:
 @pytest.mark.parametrize(
     "methods",
     [
-        {"Stream": ("get", "/v1/items")},
+        {"Stream": ("post", "/v1/items")},
         {"Tree": ("get", "/v1/items")},
         {"Wide": ("get", "/v1/{item_id=items/**}")},
         {"Unknown": ("get", "/v1/{nope}")},

@@ -91,6 +91,7 @@ def summary(stack: LocalStack) -> str:
     rows = [
         ("HTTP API", stack.url),
         ("its documentation", f"{stack.url}/docs"),
+        ("mails", f"{stack.url}/dev/mail"),
         *((f"gRPC {service.name}", stack.wiring.address(service)) for service in SERVICES),
         ("API key of demo", shown(stack.data_dir.credentials_path)),
         ("logs", shown(stack.data_dir.logs)),

@@ -1,0 +1,1 @@
+"""Notify's verbs, a module a noun. One function, one transaction; what leaves the house is due work."""

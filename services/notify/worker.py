@@ -1,0 +1,37 @@
+"""Notify's jobs and followers: each a thin call to an operation."""
+
+import grpc
+
+from services.kernel import db, due, feed, feed_rpc, jobs, rpc
+from services.notify import causes
+from services.notify.operations import days
+from services.notify.operations.context import Context
+from services.notify.operations.deciding import DELIVER
+from services.notify.operations.observing import observe
+from services.notify.operations.sending import Sender
+
+
+def build_worker(context: Context, sender: Sender, redis_url: str) -> jobs.Worker:
+    """Makes the worker that sends what is due and turns the days of zones."""
+
+    async def deliver() -> int:
+        return await due.drain_pages(context.pool, DELIVER, sender.send_page, context.time)
+
+    async def turn_day() -> int:
+        return await due.drain(context.pool, days.TURN_DAY, lambda item: days.turn(context, item), context.time)
+
+    return jobs.build_worker("notify", redis_url, {DELIVER: deliver, days.TURN_DAY: turn_day})
+
+
+def build_follower(context: Context, service: str, source: feed.Source) -> feed.Follower:
+    """Makes the follower of a service's feed, from wherever it is read."""
+
+    async def handle(connection: db.Connection, program_id: str, incoming: list[feed.Incoming]) -> None:
+        await observe(context, connection, program_id, causes.read(service, incoming))
+
+    return feed.Follower(f"notify-{service}", source=source, pool=context.pool, handler=handle)
+
+
+def remote_source(service: str, channel: grpc.aio.Channel, identity: rpc.ServiceIdentity) -> feed.Source:
+    """Reads a service's feed over gRPC, the events that are causes alone."""
+    return feed_rpc.RemoteSource(channel, identity, name=service, types=causes.types_of(service))
