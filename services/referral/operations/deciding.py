@@ -111,29 +111,31 @@ async def _assess(context: Context, members: ports.Members, program_id: str, ref
             await members.email(program_id, referral.referrer_id),
             await members.email(program_id, referral.referee_id),
         )
-    except kernel_errors.DomainError as error:
-        if error.is_transient and referral.decision is Decision.PENDING:
-            await db.transaction(context.pool, lambda c: _decide(context, c, program_id, referral.referral_id, None))
+    except kernel_errors.DomainError:
+        # Whatever the reason is, nobody has said that there is nothing to find.
+        if referral.decision is Decision.PENDING:
+            await db.transaction(context.pool, lambda c: _decide(context, c, program_id, referral, None))
         raise
-    await db.transaction(context.pool, lambda c: _decide(context, c, program_id, referral.referral_id, addresses))
+    await db.transaction(context.pool, lambda c: _decide(context, c, program_id, referral, addresses))
 
 
 async def _decide(
     context: Context,
     connection: db.Connection,
     program_id: str,
-    referral_id: uuid.UUID,
+    referral: Referral,
     addresses: Addresses | None,
 ) -> None:
     """Assesses a referral and writes what came of it; without addresses as one whose members nobody could ask for."""
-    locked = await referrals.lock_referral(connection, program_id, referral_id)
-    assert locked is not None, "A referral is never deleted."
-    is_reviewed = referral_id in await referrals.find_reviews(connection, program_id, [referral_id])
-    if locked.state not in model.PENDING_STATES or is_reviewed:
-        return
     now = await context.time.now(connection)
     if addresses is not None:
-        await _remember(context, connection, program_id, locked, addresses, now=now)
+        # Before the referral is locked: the follower takes both in this order, too.
+        await _remember(context, connection, program_id, referral, addresses, now=now)
+    locked = await referrals.lock_referral(connection, program_id, referral.referral_id)
+    assert locked is not None, "A referral is never deleted."
+    is_reviewed = locked.referral_id in await referrals.find_reviews(connection, program_id, [locked.referral_id])
+    if locked.state not in model.PENDING_STATES or is_reviewed:
+        return
     facts = await _facts(connection, program_id, locked, addresses)
     assessed = locked.assessed(fraud.assess(facts), now)
     await referrals.insert_assessment(connection, program_id, assessed, now)
@@ -151,6 +153,7 @@ async def _remember(
     *,
     now: datetime,
 ) -> None:
+    """Keeps what the addresses of both tell, as hashes."""
     key = context.program_key(program_id)
     pairs = ((referral.referrer_id, addresses.referrer), (referral.referee_id, addresses.referee))
     seen = [model.Observation(member_id, each, now) for member_id, text in pairs for each in of_email(key, text)]
