@@ -5,6 +5,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import grpc
+from google.protobuf.message import Message
+from plaudit.gamification.v1 import definition_service_pb2_grpc
 from plaudit.program.v1 import (
     access_service_pb2,
     access_service_pb2_grpc,
@@ -95,6 +97,18 @@ class Access:
             for request in requests:
                 fine = grpc.StatusCode.ALREADY_EXISTS
                 await self._call(stub.CreateReferralProgram, request, bearer(token), fine, service="referral")
+
+    async def ensure_definitions(self, address: str, program_id: str, requests: Iterable[Message]) -> None:
+        """Creates what gamification counts and gives; what is there, in whatever version, is left alone."""
+        token = self._minter.mint(
+            subject="devstack", program_id=program_id, scopes=["gamification.write"], lifetime_s=TOKEN_LIFETIME_S
+        )
+        async with grpc.aio.insecure_channel(address, options=EAGER) as channel:
+            stub: Any = definition_service_pb2_grpc.DefinitionServiceStub(channel)
+            for request in requests:
+                method = getattr(stub, request.DESCRIPTOR.name.removesuffix("Request"))
+                fine = grpc.StatusCode.ALREADY_EXISTS
+                await self._call(method, request, bearer(token), fine, service="gamification")
 
     async def _call(
         self,

@@ -116,6 +116,20 @@ def add_replay(commands: "Commands") -> None:
     )
     parser.set_defaults(module="replay", recording="purchases")
     parser.add_argument("file", nargs="?", type=Path, help="CSV, or CSV in gzip (default: the copy in the project)")
+    add_sending(parser)
+    parser = kinds.add_parser(
+        "activity",
+        help="what people did, with the clocks of their own, as activity.contributed",
+        description="Sends contributions as events, several batches at once. Sending them again changes nothing. "
+        "The file has the columns event_id, actor_id and occurred_at, such as 2021-08-25T10:01:32+03:00.",
+    )
+    parser.set_defaults(module="replay", recording="activity")
+    parser.add_argument("file", type=Path, help="CSV, or CSV in gzip")
+    add_sending(parser)
+
+
+def add_sending(parser: argparse.ArgumentParser) -> None:
+    """Describes how a recording is sent."""
     add_api(parser)
     parser.add_argument("--batch-size", type=Bounded(1, 1000), default=500, help="events in a call (default 500)")
     parser.add_argument("--in-flight", type=Bounded(1, 64), default=4, help="calls at once (default 4)")

@@ -1,12 +1,14 @@
 """The demo program: what a small SaaS company would reward its customers for.
 
-Its rules are data like any program's. They are created once; whoever changes or archives one afterwards has the last
-word, since a start of the stack creates what is missing and never changes what is there.
+Its rules and definitions are data like any program's. They are created once; whoever changes or archives one afterwards
+has the last word, since a start of the stack creates what is missing and never changes what is there.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from google.protobuf.message import Message
+from plaudit.gamification.v1 import definition_service_pb2, gamification_pb2
 from plaudit.program.v1 import program_pb2, program_service_pb2
 from plaudit.referral.v1 import referral_pb2, referral_service_pb2
 
@@ -94,6 +96,37 @@ RULES = (
 )
 
 
+# What is counted: an id, a name, the type of event, and how.
+METRICS = (
+    ("setup-steps", "Steps of the set-up", "onboarding.step_completed", "COUNT"),
+    ("reports", "Reports", "report.generated", "COUNT"),
+    ("workflows", "Workflows", "workflow.finished", "COUNT"),
+    ("contributions", "Contributions", "activity.contributed", "COUNT"),
+    ("active-days", "Days with a contribution", "activity.contributed", "DISTINCT_DAYS"),
+)
+# Ladders by their metric: of each level the id, the name, the threshold and what it unlocks.
+LADDERS = {
+    ("onboarding", "Getting started", "setup-steps"): (
+        ("explorer", "Explorer", 1, "The tour of your first report"),
+        ("builder", "Builder", 3, "Reports that run by themselves"),
+        ("integrator", "Integrator", 5, "The API and its webhooks"),
+    ),
+    ("usage", "Usage", "reports"): (
+        ("bronze", "Bronze", 10, "Templates of your own"),
+        ("silver", "Silver", 50, "Scheduled reports"),
+        ("gold", "Gold", 200, "Comparison with your peers"),
+        ("platinum", "Platinum", 1000, "A session with our engineers"),
+    ),
+    ("mastery", "Mastery", "workflows"): (
+        ("pro", "Pro", 100, "Bulk processing"),
+        ("expert", "Expert", 250, "Advanced analysis templates"),
+        ("champion", "Champion", 1000, "A place on our advisory board"),
+    ),
+}
+STREAKS = (("daily", "Days in a row", "DAY"), ("weekly", "Weeks in a row", "WEEK"))
+BADGES = (10, 100, 1000)
+
+
 def program() -> program_pb2.Program:
     """Describes the demo program."""
     return program_pb2.Program(program_id=PROGRAM_ID, display_name="Demo", time_zone="UTC")
@@ -134,4 +167,57 @@ def referral_program_requests() -> Iterator[referral_service_pb2.CreateReferralP
                 referral_pb2.ReferralCap(period=referral_pb2.REFERRAL_CAP_PERIOD_MONTH, max_count=REFERRALS_A_MONTH_MAX)
             ],
         ),
+    )
+
+
+def definition_requests() -> Iterator[Message]:
+    """Gives the requests that create what is counted and reached, each under an id that never changes."""
+    for made in definitions():
+        kind = made.DESCRIPTOR.name
+        request = getattr(definition_service_pb2, f"Create{kind}Request")
+        definition_id = getattr(made, f"{kind.lower()}_id")
+        yield request(**{kind.lower(): made, "request_id": f"demo-{kind.lower()}-{definition_id}-v1"})
+
+
+def definitions() -> Iterator[Message]:
+    """Describes what is counted and reached; what is named by others comes first."""
+    for metric_id, name, event_type, aggregation in METRICS:
+        yield gamification_pb2.Metric(
+            metric_id=metric_id,
+            display_name=name,
+            event_type=event_type,
+            aggregation=gamification_pb2.Aggregation.Value(f"AGGREGATION_{aggregation}"),
+            backfill=True,
+        )
+    for (ladder_id, name, metric_id), levels in LADDERS.items():
+        yield gamification_pb2.Ladder(
+            ladder_id=ladder_id,
+            display_name=name,
+            metric_id=metric_id,
+            levels=[
+                gamification_pb2.Level(level_id=level_id, display_name=title, threshold=threshold, unlocks=unlocks)
+                for level_id, title, threshold, unlocks in levels
+            ],
+        )
+    for streak_id, name, period in STREAKS:
+        yield gamification_pb2.Streak(
+            streak_id=streak_id,
+            display_name=name,
+            metric_id="contributions",
+            period=gamification_pb2.Period.Value(f"PERIOD_{period}"),
+        )
+    for threshold in BADGES:
+        goal = gamification_pb2.TotalGoal(metric_id="contributions", threshold=threshold)
+        name = f"{threshold:,} contributions"
+        yield gamification_pb2.Badge(badge_id=f"contributions-{threshold}", display_name=name, total=goal)
+    yield gamification_pb2.Leaderboard(
+        leaderboard_id="contributors",
+        display_name="Most contributions",
+        metric_id="contributions",
+        periods=[
+            gamification_pb2.PERIOD_ALL_TIME,
+            gamification_pb2.PERIOD_MONTH,
+            gamification_pb2.PERIOD_WEEK,
+            gamification_pb2.PERIOD_DAY,
+        ],
     )

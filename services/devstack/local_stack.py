@@ -166,7 +166,7 @@ class LocalStack:
             await asyncio.sleep(PROBE_EVERY_S)
 
     async def _seed(self) -> None:
-        """Makes the demo program, a key for it and its rules, as far as they are missing."""
+        """Makes the demo program, a key for it, its rules and its definitions, as far as they are missing."""
         from services.devstack import access, demo  # loaded by `preload` while the servers start
 
         program = self.wiring.address(service_of("program"))
@@ -179,6 +179,9 @@ class LocalStack:
             await operator.ensure_rules(api_key, demo.rule_requests())
             await operator.ensure_referral_programs(
                 self.wiring.address(service_of("referral")), demo.PROGRAM_ID, demo.referral_program_requests()
+            )
+            await operator.ensure_definitions(
+                self.wiring.address(service_of("gamification")), demo.PROGRAM_ID, demo.definition_requests()
             )
 
 

@@ -14,12 +14,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from services.devstack.api import find_api
 from services.devstack.errors import CannotRunError
+from services.devstack.replay.activity import ACTIVITY
 from services.devstack.replay.purchases import PURCHASES
 from services.devstack.replay.rows import RecordingFile
 from services.devstack.replay.sender import Sender, Target
 from services.devstack.replay.tally import Tally
 
-RECORDINGS = {recording.name: recording for recording in (PURCHASES,)}
+RECORDINGS = {recording.name: recording for recording in (PURCHASES, ACTIVITY)}
 LINE_EVERY_S = 5.0  # where there is no terminal to draw on
 
 
@@ -36,8 +37,10 @@ def run(parsed: argparse.Namespace) -> int:
         tally.malformed += 1
         complain(sentence)
 
+    path = parsed.file or recording.default_file
+    assert path is not None, "A recording without a copy in the project is named by the caller."
     target = target_of(parsed)
-    with RecordingFile(recording, parsed.file or recording.default_file) as file:
+    with RecordingFile(recording, path) as file:
         events = itertools.islice(file.events(complain_of_row), parsed.limit)
         with drawn(console, tally, file, parsed.limit) as observe:
             try:

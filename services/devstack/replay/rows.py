@@ -24,14 +24,14 @@ class RowError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """Is a kind of recording: its columns, its default file and what becomes of a row.
+    """Is a kind of recording: its columns, its default file if there is one, and what becomes of a row.
 
     `event` gets the row's values in the order of `columns`; it raises RowError where one is malformed.
     """
 
     name: str
     columns: tuple[str, ...]
-    default_file: Path
+    default_file: Path | None
     event: Callable[[Sequence[str]], Event]
 
 
