@@ -24,6 +24,7 @@ def read(path: Path) -> tuple[list[Event], list[str]]:
 
 def test_reads_copy_in_the_project() -> None:
     """The project's own copy holds the 69,659 purchases of 23,570 customers, with nothing malformed."""
+    assert PURCHASES.default_file is not None
     events, complaints = read(PURCHASES.default_file)
 
     assert complaints == []
