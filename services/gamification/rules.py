@@ -1,6 +1,6 @@
 """Metrics at work: which events count, how much, and on which local day. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
@@ -19,6 +19,7 @@ from services.gamification.model import (
     Leaderboard,
     Member,
     Metric,
+    Period,
     RecordGoal,
     State,
     Streak,
@@ -120,7 +121,9 @@ class Rulebook:
         self.ladders: list[Ladder] = []
         self.streaks: dict[str, Streak] = {}
         self.badges: list[Badge] = []
-        self.leaderboards: list[Leaderboard] = []
+        self._ladders_of: dict[str, list[Ladder]] = {}
+        self._streaks_of: dict[str, list[Streak]] = {}
+        self._badges_of: dict[tuple[str, Period], list[Badge]] = {}
         for each in definitions:
             if isinstance(each, Metric):
                 self.metrics[each.definition_id] = each
@@ -133,32 +136,40 @@ class Rulebook:
                 self.by_type.setdefault(definition.event_type, []).append(compile_metric(definition))
             case Ladder():
                 self.ladders.append(definition)
+                self._ladders_of.setdefault(definition.metric_id, []).append(definition)
             case Streak():
                 self.streaks[definition.definition_id] = definition
+                self._streaks_of.setdefault(definition.metric_id, []).append(definition)
             case Badge():
                 self.badges.append(definition)
+                self._add_goal(definition)
             case Leaderboard():
-                self.leaderboards.append(definition)
+                pass  # Rankings are read from the values; nothing is done for them when events come.
+
+    def _add_goal(self, badge: Badge) -> None:
+        match badge.goal:
+            case TotalGoal(metric_id=metric_id):
+                self._badges_of.setdefault((metric_id, Period.ALL_TIME), []).append(badge)
+            case RecordGoal(metric_id=metric_id, period=period):
+                self._badges_of.setdefault((metric_id, period), []).append(badge)
+            case StreakGoal():
+                pass  # It is found by its streak.
 
     def counts_days(self, metric_id: str) -> bool:
         """Tells whether a metric counts days."""
         return self.metrics[metric_id].aggregation is Aggregation.DISTINCT_DAYS
 
-    def ladders_of(self, metric_id: str) -> list[Ladder]:
+    def ladders_of(self, metric_id: str) -> Sequence[Ladder]:
         """Lists the ladders of a metric."""
-        return [each for each in self.ladders if each.metric_id == metric_id]
+        return self._ladders_of.get(metric_id, ())
 
-    def streaks_of(self, metric_id: str) -> list[Streak]:
+    def streaks_of(self, metric_id: str) -> Sequence[Streak]:
         """Lists the streaks of a metric."""
-        return [each for each in self.streaks.values() if each.metric_id == metric_id]
+        return self._streaks_of.get(metric_id, ())
 
-    def badges_of(self, metric_id: str) -> list[Badge]:
-        """Lists the badges for values of a metric."""
-        return [
-            each
-            for each in self.badges
-            if isinstance(each.goal, TotalGoal | RecordGoal) and each.goal.metric_id == metric_id
-        ]
+    def badges_of(self, metric_id: str, period: Period) -> Sequence[Badge]:
+        """Lists the badges for values of a metric in a period."""
+        return self._badges_of.get((metric_id, period), ())
 
     def streak_badges(self, streak_id: str) -> list[tuple[Badge, StreakGoal]]:
         """Lists the badges for lengths of a streak, with their goals."""

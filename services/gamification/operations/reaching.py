@@ -71,20 +71,23 @@ async def _passings(
 ) -> list[goals.Passing]:
     """Finds the thresholds that are passed now, and those whose time an event before it may have moved."""
     moved = await milestones.find_after(connection, program_id, batch.since())
+    concerned = {member_id for member_id, *_ in moved}
     found = []
-    for (_, metric_id), changes in batch.changes.items():
+    for (member_id, metric_id), changes in batch.changes.items():
         for change in changes:
             found += threshold_passings(rulebook, metric_id, change)
-            for each in threshold_passings(rulebook, metric_id, goals.again(change)) if moved else ():
-                if (each.member_id, each.kind, each.definition_id, each.mark) in moved:
-                    found.append(each)
+            if member_id in concerned:
+                anew = threshold_passings(rulebook, metric_id, goals.again(change))
+                found += [each for each in anew if (member_id, each.kind, each.definition_id, each.mark) in moved]
     return found
 
 
 def threshold_passings(rulebook: rules.Rulebook, metric_id: str, change: model.Change) -> list[goals.Passing]:
     """Lists the levels and badges that a change of a metric's value passes."""
-    found = [each for badge in rulebook.badges_of(metric_id) for each in goals.badge_passings(badge, change)]
-    found += [each for ladder in rulebook.ladders_of(metric_id) for each in goals.ladder_passings(ladder, change)]
+    badges = rulebook.badges_of(metric_id, change.period)
+    found = [each for badge in badges for each in goals.badge_passings(badge, change)]
+    if change.period is model.Period.ALL_TIME:
+        found += [each for ladder in rulebook.ladders_of(metric_id) for each in goals.ladder_passings(ladder, change)]
     return found
 
 
