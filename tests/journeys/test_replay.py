@@ -13,9 +13,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-import redis.asyncio
 
-from services.devstack.redis import EmbeddedRedis
+from tests.support.chaos import kill_everything
 from tests.support.stack import ROOT, Stack, run_stack
 
 PURCHASES = ROOT / "services" / "devstack" / "data" / "purchases.csv.gz"
@@ -71,7 +70,7 @@ async def replay_while_killing(stack: Stack) -> dict[str, int]:
         stderr=asyncio.subprocess.DEVNULL,
     )
     killed: list[str] = []
-    chaos = asyncio.create_task(kill_everything(stack, killed))
+    chaos = asyncio.create_task(kill_everything(stack, KILLED, killed, rounds=ROUNDS))
     output, _ = await asyncio.wait_for(replay.communicate(), 400)
     chaos.cancel()
     await asyncio.gather(chaos, return_exceptions=True)
@@ -79,33 +78,6 @@ async def replay_while_killing(stack: Stack) -> dict[str, int]:
     assert set(killed) == set(KILLED), "the replay was over before everything had died once"
     summary = json.loads(output)
     return {name: int(summary[name]) for name in ("events", "accepted", "duplicates", "refused")}
-
-
-async def kill_everything(stack: Stack, killed: list[str]) -> None:
-    """Kills whichever process lives and has died least, in random order, and empties Redis in between.
-
-    It ends after some rounds: what is killed for ever gets nothing done.
-    """
-    while len(killed) < ROUNDS * len(KILLED):
-        alive = [name for name in stack.children() if name in KILLED]
-        random.shuffle(alive)
-        for name in sorted(alive, key=killed.count)[:1]:
-            if stack.kill(name):
-                killed.append(name)
-                await asyncio.sleep(random.uniform(0.2, 1.0))
-                await flush(stack)
-        await asyncio.sleep(0.05)
-
-
-async def flush(stack: Stack) -> None:
-    """Empties Redis, where it is up."""
-    client = redis.asyncio.Redis(unix_socket_path=str(EmbeddedRedis(stack.data_dir / "redis").socket_path))
-    try:
-        await client.flushall()
-    except (redis.exceptions.RedisError, OSError):
-        return  # It was just killed: what it had is gone as well.
-    finally:
-        await client.aclose()
 
 
 async def balances(

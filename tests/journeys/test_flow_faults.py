@@ -1,0 +1,58 @@
+"""The whole flow while everything dies around it: the same result, and nothing twice."""
+
+import asyncio
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from services.devstack.catalogue import SERVICES
+from tests.support.chaos import SERVERS, kill_everything
+from tests.support.journey import Journey, becomes
+from tests.support.stack import Stack, run_stack
+
+JOURNEYS = 6
+ROUNDS = 2
+KILLED = ("gateway serve", *(f"{service.name} {role}" for service in SERVICES for role in service.roles), *SERVERS)
+
+
+@pytest.fixture(scope="module")
+def survivor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Runs a stack that is going to be killed piece by piece."""
+    with run_stack(tmp_path_factory.mktemp("flow-survivor") / "data") as running:
+        yield running
+
+
+async def go_through(journey: Journey, *, is_refunded: bool) -> None:
+    """Goes all the way, and sees it end as it must."""
+    await journey.bring()
+    await becomes(journey.states, ["SIGNED_UP"])
+    await journey.pay()
+    await journey.learn(3)
+    await becomes(journey.states, ["REWARDED"])
+    if is_refunded:
+        await journey.refund()
+    await becomes(journey.states, ["REVERSED" if is_refunded else "REWARDED"])
+    await becomes(journey.credits, [(0, 0), (0, 0)] if is_refunded else [(500, 0), (200, 0)])
+    await becomes(journey.level, "builder")
+    await becomes(journey.stars, (75, 0))
+
+
+async def test_flow_survives_everything(survivor: Stack) -> None:
+    """Whatever is killed and emptied meanwhile, each pair ends where it would have, and all adds up."""
+    killed: list[str] = []
+    async with survivor.client() as client, httpx.AsyncClient(base_url=survivor.url, timeout=30) as outside:
+        journeys = [Journey(client, outside, str(number)) for number in range(JOURNEYS)]
+        await journeys[0].define()
+        chaos = asyncio.create_task(kill_everything(survivor, KILLED, killed, rounds=ROUNDS, calm_s=(0.3, 1.2)))
+        await asyncio.gather(
+            *(go_through(journey, is_refunded=number % 2 == 1) for number, journey in enumerate(journeys))
+        )
+        await chaos
+        for number, journey in enumerate(journeys):
+            await becomes(journey.credits, [(0, 0), (0, 0)] if number % 2 else [(500, 0), (200, 0)])
+            assert await journey.stars() == (75, 0)
+
+    assert set(killed) == set(KILLED)
+    checked = survivor.run("check")
+    assert checked.returncode == 0, checked.stdout
