@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from plaudit.referral.v1 import referral_pb2
 
-from services.kernel import clock, db, due, errors
+from services.kernel import clock, db, due
 from services.referral import worker
 from services.referral.operations.context import CHECK, SETTLE
 from tests.conftest import START
+from tests.referral.conftest import NOBODY
 from tests.support.databases import Databases
 from tests.support.program import ProgramHarness, event
 from tests.support.referral import ReferralHarness, decided, found, run_referral, told
@@ -163,23 +164,15 @@ async def test_what_is_seen_in_the_hold_counts(referral: ReferralHarness) -> Non
     await referral.assert_sound()
 
 
-class AwayMembers:
-    """A program service that does not answer."""
-
-    async def email(self, program_id: str, member_id: str) -> str:
-        """Refuses."""
-        del program_id, member_id
-        raise errors.dependency_unavailable("program")
-
-
-async def test_source_that_is_away_holds_until_it_is_back(referral: ReferralHarness) -> None:
+async def test_source_that_is_away_holds_until_it_is_back(
+    referral: ReferralHarness, databases: Databases, referral_database: str, program: ProgramHarness
+) -> None:
     """Without the program service a referral is held, never cleared; when it is back the referral goes on by itself."""
     await referral.create()
     await bring(referral, "ann", "bob")
-    members, referral.members = referral.members, AwayMembers()
-    await referral.drain(CHECK, SETTLE)
+    async with run_referral(databases.dsn(referral_database, "referral"), referral.time, program, NOBODY) as alone:
+        await alone.drain(CHECK, SETTLE)
     held = await referral.of("bob")
-    referral.members = members
     referral.time.value += timedelta(hours=1)
     await referral.drain()
 
