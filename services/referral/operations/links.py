@@ -22,6 +22,8 @@ RANDOM_BITS = 128
 # Longer than a click may lead to a referral.
 CLICK_LIFE = timedelta(days=400)
 FORGET_AT_ONCE = 5000
+# Five million clicks; what is left after that is for the next month's work, which takes all that is older.
+FORGET_ROUNDS_MAX = 1000
 AGENTS_REMEMBERED = 10_000
 TAGS_REMEMBERED_MAX = 100_000
 
@@ -237,7 +239,7 @@ async def forget_clicks(context: Context, item: due.DueItem) -> None:
     """Deletes the clicks of a month and all before; due work."""
     month = datetime.fromisoformat(item.payload["month"])
     before = codes.first_id(month + timedelta(days=31))
-    while True:
+    for _ in range(FORGET_ROUNDS_MAX):
         count = await db.transaction(
             context.pool, lambda c: codes.forget_clicks(c, item.program_id, before, FORGET_AT_ONCE)
         )
