@@ -239,6 +239,7 @@ async def _data(known: _Known, delivery: model.Delivery, standing: respect.Stand
         "event": visible[-1] if visible else {},
         "events": visible,
         "event_count": delivery.cause_count,
+        "amount_sum": sum(_amount(cause) for cause in causes),
         "member": member,
         "facts": {},
     }
@@ -250,6 +251,11 @@ async def _data(known: _Known, delivery: model.Delivery, standing: respect.Stand
             raise _Nothing(State.CANCELLED, "NO_LONGER_TRUE")
         data["facts"] = found
     return data
+
+
+def _amount(cause: model.Cause) -> int:
+    amount = cause.properties.get("amount", 0)
+    return amount if isinstance(amount, int) else 0
 
 
 def _readable(cause: model.Cause, standing: respect.Standing | None) -> dict[str, Any]:
