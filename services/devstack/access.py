@@ -16,6 +16,7 @@ from plaudit.program.v1 import (
 )
 from plaudit.referral.v1 import referral_service_pb2, referral_service_pb2_grpc
 
+from services.devstack import messages
 from services.devstack.errors import CannotRunError
 from services.devstack.readiness import EAGER
 from services.kernel.tokens import ANY_PROGRAM, Minter
@@ -109,6 +110,14 @@ class Access:
                 method = getattr(stub, request.DESCRIPTOR.name.removesuffix("Request"))
                 fine = grpc.StatusCode.ALREADY_EXISTS
                 await self._call(method, request, bearer(token), fine, service="gamification")
+
+    async def ensure_messages(self, address: str, program_id: str) -> None:
+        """Makes the messages of the demo at the notify service; those that are there are left alone."""
+        token = self._minter.mint(
+            subject="devstack", program_id=program_id, scopes=messages.SETTINGS_SCOPES, lifetime_s=TOKEN_LIFETIME_S
+        )
+        async with grpc.aio.insecure_channel(address, options=EAGER) as channel:
+            await messages.ensure(channel, bearer(token))
 
     async def _call(
         self,
