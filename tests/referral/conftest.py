@@ -6,8 +6,20 @@ import pytest
 
 from services.kernel import clock
 from tests.support.databases import Databases
-from tests.support.program import ProgramHarness
+from tests.support.program import ProgramHarness, run_program
 from tests.support.referral import ReferralHarness, run_referral
+
+NOBODY = "127.0.0.1:1"
+
+
+@pytest.fixture
+async def program(
+    databases: Databases, program_database: str, time: clock.ManualClock
+) -> AsyncIterator[ProgramHarness]:
+    """Runs a program of its own for the test, with the tenant `demo`; without rules it never asks the ledger."""
+    async with run_program(databases.dsn(program_database, "program"), time, NOBODY) as harness:
+        await harness.create()
+        yield harness
 
 
 @pytest.fixture
