@@ -11,6 +11,8 @@ class Service:
 
     name: str
     roles: tuple[str, ...] = ("serve", "work")
+    # What it may do at other services in its own name; none for one that calls nobody, or signs for everybody.
+    scopes: tuple[str, ...] = ()
 
     def variable(self, what: str) -> str:
         """Names an environment variable of the service."""
@@ -18,8 +20,14 @@ class Service:
 
 
 # In the order in which they stop: who calls comes before who is called.
-SERVICES = (Service("notify"), Service("referral"), Service("gamification"), Service("program"), Service("ledger"))
+SERVICES = (
+    Service("notify", scopes=("feed.read", "ledger.read", "progress.read")),
+    Service("referral", scopes=("feed.read", "members.read")),
+    Service("gamification", scopes=("feed.read",)),
+    Service("program"),
+    Service("ledger"),
+)
 NAMES = tuple(service.name for service in SERVICES)
-GATEWAY = Service("gateway", roles=("serve",))
+GATEWAY = Service("gateway", roles=("serve",), scopes=("links.follow",))
 # Takes the mail of the stack, so that none leaves this machine.
 MAIL = Service("devstack.mail", roles=("serve",))

@@ -166,6 +166,10 @@ class DataDir:
         """Gives the key that hashes signals of referrals, made at first. Raises CannotRunError where it is broken."""
         return self._key(self._signal_key)
 
+    def service_key(self, name: str) -> bytes:
+        """Gives the private key of a service, made at first. Raises CannotRunError where it is broken."""
+        return self._key(self.path / f"{name}_key")
+
     def notify_keys(self) -> tuple[bytes, bytes]:
         """Gives the keys of links in mails and of kept secrets, made at first. Raises CannotRunError where broken."""
         link_key, secret_key = self._notify_keys

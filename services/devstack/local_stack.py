@@ -62,6 +62,9 @@ class LocalStack:
             seal_key=self.data_dir.seal_key(),
             signal_key=self.data_dir.signal_key(),
             notify_keys=self.data_dir.notify_keys(),
+            service_keys={
+                each.name: self.data_dir.service_key(each.name) for each in (GATEWAY, *SERVICES) if each.scopes
+            },
             mail_ports=(stack.ports[MAIL_PORTS[0]], stack.ports[MAIL_PORTS[1]]),
         )
 

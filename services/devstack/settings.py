@@ -1,6 +1,7 @@
 """What the environment says about servers of the person's own, and what each child is told by its environment."""
 
 import base64
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,8 +12,6 @@ from services.devstack.catalogue import GATEWAY, LOOPBACK, MAIL, SERVICES, Servi
 from services.devstack.errors import CannotRunError
 from services.kernel import config
 
-# Who calls other services, and so signs tokens.
-CALLERS = frozenset({"gamification", "notify", "program", "referral"})
 REDIS_VARIABLE = "PLAUDIT_REDIS_URL"
 # What one service is told and no other.
 PRIVATE = ("DSN", "OWNER_DSN", "LISTEN", "SEAL_KEY", "SIGNAL_KEY", "LINK_KEY", "SECRET_KEY", "SMTP_URL")
@@ -88,6 +87,7 @@ class Wiring:
     seal_key: bytes
     signal_key: bytes
     notify_keys: tuple[bytes, bytes]
+    service_keys: Mapping[str, bytes]  # by service: what it signs with in its own name
     mail_ports: tuple[int, int]
 
     def address(self, service: Service) -> str:
@@ -100,12 +100,27 @@ class Wiring:
             "PLAUDIT_LOG_FORMAT": "json",
             REDIS_VARIABLE: self.redis_url,
             "PLAUDIT_TOKEN_PUBLIC_KEYS": public_half(self.token_key),
+            "PLAUDIT_SERVICE_KEYS": self.known_services(),
             **{service.variable("ADDRESS"): self.address(service) for service in SERVICES},
         }
 
+    def known_services(self) -> str:
+        """Says by which key each service is known, and what it may do in its own name."""
+        return json.dumps(
+            {
+                service.name: {"publicKey": public_half(self.service_keys[service.name]), "scopes": service.scopes}
+                for service in (GATEWAY, *SERVICES)
+                if service.scopes
+            }
+        )
+
     def told(self, service: Service) -> dict[str, str]:
         """Gives what the processes of one service are told: what every child is, and its own secrets."""
-        signs = {"PLAUDIT_TOKEN_PRIVATE_KEY": base64.b64encode(self.token_key).decode()}
+        signs = {}
+        if service.scopes:
+            signs["PLAUDIT_SERVICE_PRIVATE_KEY"] = base64.b64encode(self.service_keys[service.name]).decode()
+        if service.name == "program":
+            signs["PLAUDIT_TOKEN_PRIVATE_KEY"] = base64.b64encode(self.token_key).decode()
         if service == GATEWAY:
             return (
                 self.shared()
@@ -121,13 +136,11 @@ class Wiring:
                 MAIL.variable("SMTP_LISTEN"): f"{LOOPBACK}:{smtp_port}",
                 MAIL.variable("HTTP_LISTEN"): f"{LOOPBACK}:{http_port}",
             }
-        own = {
+        own = signs | {
             service.variable("LISTEN"): self.address(service),
             service.variable("DSN"): self.dsns[service.name],
             service.variable("OWNER_DSN"): self.owner_dsns[service.name],
         }
-        if service.name in CALLERS:
-            own |= signs
         if service.name == "referral":
             own["PLAUDIT_REFERRAL_SIGNAL_KEY"] = base64.b64encode(self.signal_key).decode()
         if service.name == "notify":

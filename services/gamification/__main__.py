@@ -19,6 +19,7 @@ class ServeSettings:
     listen: str = config.setting("PLAUDIT_GAMIFICATION_LISTEN", config.address, "127.0.0.1:50053")
     redis_url: str = config.setting("PLAUDIT_REDIS_URL", config.redis_url, secret=True)
     public_keys: tuple[bytes, ...] = config.setting("PLAUDIT_TOKEN_PUBLIC_KEYS", config.ed25519_keys)
+    service_keys: tuple[tokens.ServiceKey, ...] = config.setting("PLAUDIT_SERVICE_KEYS", tokens.read_service_keys, "")
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class WorkSettings:
     dsn: str = config.setting("PLAUDIT_GAMIFICATION_DSN", config.postgres_dsn, secret=True)
     redis_url: str = config.setting("PLAUDIT_REDIS_URL", config.redis_url, secret=True)
     program_address: str = config.setting("PLAUDIT_PROGRAM_ADDRESS", config.address)
-    private_key: bytes = config.setting("PLAUDIT_TOKEN_PRIVATE_KEY", config.ed25519_key, secret=True)
+    private_key: bytes = config.setting("PLAUDIT_SERVICE_PRIVATE_KEY", config.ed25519_key, secret=True)
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ async def serve(settings: ServeSettings) -> None:
     pool = await db.create_pool(settings.dsn, service="gamification")
     kicker = jobs.Kicker(settings.redis_url, "gamification")
     context = Context(pool, clock.DatabaseClock(), events.encode, kicker.kick)
-    verifier = tokens.Verifier(settings.public_keys)
+    verifier = tokens.Verifier(settings.public_keys, settings.service_keys)
     served = server.build_server(context, rpc.token_authenticator(verifier))
     await served.start(settings.listen)
     await process.until_stopped()

@@ -25,7 +25,7 @@ class Settings:
     redis_url: str = config.setting("PLAUDIT_REDIS_URL", config.redis_url, secret=True)
     public_keys: tuple[bytes, ...] = config.setting("PLAUDIT_TOKEN_PUBLIC_KEYS", config.ed25519_keys)
     rate_per_s: int = config.setting("PLAUDIT_GATEWAY_RATE_PER_S", config.integer(1, RATE_MAX), "2000")
-    private_key: bytes = config.setting("PLAUDIT_TOKEN_PRIVATE_KEY", config.ed25519_key, secret=True)
+    private_key: bytes = config.setting("PLAUDIT_SERVICE_PRIVATE_KEY", config.ed25519_key, secret=True)
     link_rate_per_s: int = config.setting("PLAUDIT_GATEWAY_LINK_RATE_PER_S", config.integer(1, RATE_MAX), "20")
     link_burst: int = config.setting("PLAUDIT_GATEWAY_LINK_RATE_BURST", config.integer(1, RATE_MAX), "100")
     # How many proxies of our own stand before the gateway: 1 for an ingress controller.

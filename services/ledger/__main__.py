@@ -18,6 +18,7 @@ class ServeSettings:
     dsn: str = config.setting("PLAUDIT_LEDGER_DSN", config.postgres_dsn, secret=True)
     listen: str = config.setting("PLAUDIT_LEDGER_LISTEN", config.address, "127.0.0.1:50051")
     public_keys: tuple[bytes, ...] = config.setting("PLAUDIT_TOKEN_PUBLIC_KEYS", config.ed25519_keys)
+    service_keys: tuple[tokens.ServiceKey, ...] = config.setting("PLAUDIT_SERVICE_KEYS", tokens.read_service_keys, "")
     seal_key: bytes = config.setting("PLAUDIT_LEDGER_SEAL_KEY", config.ed25519_key, secret=True)
     seal_public_keys: tuple[bytes, ...] = config.setting("PLAUDIT_LEDGER_SEAL_PUBLIC_KEYS", config.ed25519_keys)
 
@@ -50,7 +51,7 @@ async def serve(settings: ServeSettings) -> None:
     """Serves until it is stopped, then drains."""
     pool = await db.create_pool(settings.dsn, service="ledger")
     ledger = Ledger(pool, clock.DatabaseClock())
-    verifier = tokens.Verifier(settings.public_keys)
+    verifier = tokens.Verifier(settings.public_keys, settings.service_keys)
     keys = Keys(settings.seal_key, settings.seal_public_keys)
     served = server.build_server(ledger, keys, rpc.token_authenticator(verifier))
     await served.start(settings.listen)

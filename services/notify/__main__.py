@@ -22,6 +22,7 @@ class ServeSettings:
     listen: str = config.setting("PLAUDIT_NOTIFY_LISTEN", config.address, "127.0.0.1:50055")
     redis_url: str = config.setting("PLAUDIT_REDIS_URL", config.redis_url, secret=True)
     public_keys: tuple[bytes, ...] = config.setting("PLAUDIT_TOKEN_PUBLIC_KEYS", config.ed25519_keys)
+    service_keys: tuple[tokens.ServiceKey, ...] = config.setting("PLAUDIT_SERVICE_KEYS", tokens.read_service_keys, "")
     link_key: bytes = config.setting("PLAUDIT_NOTIFY_LINK_KEY", config.secret_key, secret=True)
     secret_key: bytes = config.setting("PLAUDIT_NOTIFY_SECRET_KEY", config.secret_key, secret=True)
     public_url: str = config.setting("PLAUDIT_NOTIFY_PUBLIC_URL", config.web_url)
@@ -38,7 +39,7 @@ class WorkSettings:
     ledger_address: str = config.setting("PLAUDIT_LEDGER_ADDRESS", config.address)
     gamification_address: str = config.setting("PLAUDIT_GAMIFICATION_ADDRESS", config.address)
     referral_address: str = config.setting("PLAUDIT_REFERRAL_ADDRESS", config.address)
-    private_key: bytes = config.setting("PLAUDIT_TOKEN_PRIVATE_KEY", config.ed25519_key, secret=True)
+    private_key: bytes = config.setting("PLAUDIT_SERVICE_PRIVATE_KEY", config.ed25519_key, secret=True)
     link_key: bytes = config.setting("PLAUDIT_NOTIFY_LINK_KEY", config.secret_key, secret=True)
     secret_key: bytes = config.setting("PLAUDIT_NOTIFY_SECRET_KEY", config.secret_key, secret=True)
     public_url: str = config.setting("PLAUDIT_NOTIFY_PUBLIC_URL", config.web_url)
@@ -74,7 +75,7 @@ async def serve(settings: ServeSettings) -> None:
         settings.secret_key,
         settings.public_url,
     )
-    served = server.build_server(context, poster, tokens.Verifier(settings.public_keys))
+    served = server.build_server(context, poster, tokens.Verifier(settings.public_keys, settings.service_keys))
     await served.start(settings.listen)
     await process.until_stopped()
     await served.stop()

@@ -22,6 +22,7 @@ class ServeSettings:
     ledger_address: str = config.setting("PLAUDIT_LEDGER_ADDRESS", config.address)
     redis_url: str = config.setting("PLAUDIT_REDIS_URL", config.redis_url, secret=True)
     public_keys: tuple[bytes, ...] = config.setting("PLAUDIT_TOKEN_PUBLIC_KEYS", config.ed25519_keys)
+    service_keys: tuple[tokens.ServiceKey, ...] = config.setting("PLAUDIT_SERVICE_KEYS", tokens.read_service_keys, "")
     private_key: bytes = config.setting("PLAUDIT_TOKEN_PRIVATE_KEY", config.ed25519_key, secret=True)
 
 
@@ -60,7 +61,7 @@ async def serve(settings: ServeSettings) -> None:
     kicker = jobs.Kicker(settings.redis_url, "program")
     context = Context(pool, clock.DatabaseClock(), events.encode, RemoteLedger(channel, identity), kicker.kick)
     recorded = Events(context)
-    verifier = tokens.Verifier(settings.public_keys)
+    verifier = tokens.Verifier(settings.public_keys, settings.service_keys)
     served = server.build_server(context, recorded, minter=minter, verifier=verifier)
     await served.start(settings.listen)
     await process.until_stopped()

@@ -20,6 +20,7 @@ class ServeSettings:
     dsn: str = config.setting("PLAUDIT_REFERRAL_DSN", config.postgres_dsn, secret=True)
     listen: str = config.setting("PLAUDIT_REFERRAL_LISTEN", config.address, "127.0.0.1:50054")
     public_keys: tuple[bytes, ...] = config.setting("PLAUDIT_TOKEN_PUBLIC_KEYS", config.ed25519_keys)
+    service_keys: tuple[tokens.ServiceKey, ...] = config.setting("PLAUDIT_SERVICE_KEYS", tokens.read_service_keys, "")
     signal_key: bytes = config.setting("PLAUDIT_REFERRAL_SIGNAL_KEY", config.secret_key, secret=True)
 
 
@@ -30,7 +31,7 @@ class WorkSettings:
     dsn: str = config.setting("PLAUDIT_REFERRAL_DSN", config.postgres_dsn, secret=True)
     program_address: str = config.setting("PLAUDIT_PROGRAM_ADDRESS", config.address)
     redis_url: str = config.setting("PLAUDIT_REDIS_URL", config.redis_url, secret=True)
-    private_key: bytes = config.setting("PLAUDIT_TOKEN_PRIVATE_KEY", config.ed25519_key, secret=True)
+    private_key: bytes = config.setting("PLAUDIT_SERVICE_PRIVATE_KEY", config.ed25519_key, secret=True)
     signal_key: bytes = config.setting("PLAUDIT_REFERRAL_SIGNAL_KEY", config.secret_key, secret=True)
 
 
@@ -53,7 +54,7 @@ async def serve(settings: ServeSettings) -> None:
     pool = await db.create_pool(settings.dsn, service="referral")
     context = Context(pool, clock.DatabaseClock(), events.encode, settings.signal_key)
     links = Links(context)
-    verifier = tokens.Verifier(settings.public_keys)
+    verifier = tokens.Verifier(settings.public_keys, settings.service_keys)
     served = server.build_server(context, links, rpc.token_authenticator(verifier))
     await served.start(settings.listen)
     await process.until_stopped()

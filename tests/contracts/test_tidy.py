@@ -51,7 +51,7 @@ COUNTING = ("services/gamification/", "services/ledger/", "services/program/")
 
 # Tests that wait for a time, where nothing else can be waited for.
 SLEEPERS = {
-    ("tests/journeys/test_replay.py", "kill_everything"): "what dies at random does so at random times",
+    ("tests/support/chaos.py", "kill_everything"): "what dies at random does so at random times",
     ("tests/journeys/test_replay.py", "settled"): "a stack tells nobody outside when its due work is done",
 }
 

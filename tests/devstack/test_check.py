@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from services.devstack.catalogue import NAMES, SERVICES
+from services.devstack.catalogue import GATEWAY, NAMES, SERVICES
 from services.devstack.children import ServiceProcess
 from services.devstack.data_dir import DataDir
 from services.devstack.postgres import EmbeddedPostgres
@@ -29,6 +29,7 @@ async def stopped(tmp_path: Path) -> Path:
             seal_key=data_dir.seal_key(),
             signal_key=data_dir.signal_key(),
             notify_keys=data_dir.notify_keys(),
+            service_keys={name: data_dir.service_key(name) for name in (GATEWAY.name, *NAMES)},
             mail_ports=(1, 1),
         )
         for service in SERVICES:

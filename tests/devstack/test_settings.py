@@ -6,9 +6,10 @@ import pytest
 
 from services.devstack.catalogue import GATEWAY, SERVICES
 from services.devstack.errors import CannotRunError
-from services.devstack.settings import CALLERS, External, Wiring, read_external
+from services.devstack.settings import External, Wiring, read_external
 from services.kernel import tokens
 
+CALLERS = [service for service in (GATEWAY, *SERVICES) if service.scopes]
 WIRING = Wiring(
     dsns={service.name: f"postgresql://{service.name}@/{service.name}" for service in SERVICES},
     owner_dsns={service.name: f"postgresql://{service.name}_owner@/{service.name}" for service in SERVICES},
@@ -19,6 +20,7 @@ WIRING = Wiring(
     seal_key=bytes(range(1, 33)),
     signal_key=bytes(range(2, 34)),
     notify_keys=(bytes(range(3, 35)), bytes(range(4, 36))),
+    service_keys={service.name: bytes(range(9 + number, 41 + number)) for number, service in enumerate(CALLERS)},
     mail_ports=(20101, 20102),
 )
 
@@ -64,7 +66,8 @@ def test_tells_each_service_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
         ]
         assert foreign == []
         assert "PGPORT" not in environment
-        assert ("PLAUDIT_TOKEN_PRIVATE_KEY" in environment) == (name in {"gateway", *CALLERS})
+        assert ("PLAUDIT_TOKEN_PRIVATE_KEY" in environment) == (name == "program")
+        assert ("PLAUDIT_SERVICE_PRIVATE_KEY" in environment) == (name in {caller.name for caller in CALLERS})
         assert ("PLAUDIT_REFERRAL_SIGNAL_KEY" in environment) == (name == "referral")
         assert ("PLAUDIT_NOTIFY_LINK_KEY" in environment) == (name == "notify")
         assert ("PLAUDIT_LEDGER_SEAL_KEY" in environment) == (name == "ledger")
@@ -73,3 +76,16 @@ def test_tells_each_service_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert WIRING.environment(GATEWAY, keep_pg=True)["PGPORT"] == "6543"
     private, public = (told["ledger"][f"PLAUDIT_LEDGER_SEAL_{name}"] for name in ("KEY", "PUBLIC_KEYS"))
     assert tokens.Minter(base64.b64decode(private)).public_key() == base64.b64decode(public)
+
+
+def test_services_are_known_by_keys_of_their_own() -> None:
+    """What a service signs with its key is known to all as its own, and no more than the catalogue says it may do."""
+    told = {service.name: WIRING.environment(service, keep_pg=False) for service in (*SERVICES, GATEWAY)}
+    for caller in CALLERS:
+        minter = tokens.Minter(base64.b64decode(told[caller.name]["PLAUDIT_SERVICE_PRIVATE_KEY"]))
+        token = minter.mint(
+            subject=f"service:{caller.name}", program_id=tokens.ANY_PROGRAM, scopes=caller.scopes, lifetime_s=60
+        )
+        for environment in told.values():
+            verifier = tokens.Verifier([], tokens.read_service_keys(environment["PLAUDIT_SERVICE_KEYS"]))
+            assert verifier.verify(token).scopes == set(caller.scopes)

@@ -33,7 +33,7 @@ def environment(stack: Stack | None, **changes: str) -> dict[str, str]:
             **{f"PLAUDIT_{name.upper()}_ADDRESS": address for name, address in stack.addresses.items()},
             "PLAUDIT_REDIS_URL": stack.redis_url,
             "PLAUDIT_TOKEN_PUBLIC_KEYS": base64.b64encode(backend.MINTER.public_key()).decode(),
-            "PLAUDIT_TOKEN_PRIVATE_KEY": base64.b64encode(backend.PRIVATE_KEY).decode(),
+            "PLAUDIT_SERVICE_PRIVATE_KEY": base64.b64encode(backend.PRIVATE_KEY).decode(),
         }
     return settings | changes
 
@@ -103,7 +103,7 @@ def test_start_names_every_bad_setting() -> None:
     _, errors = process.communicate(timeout=WAIT_S)
     assert process.returncode == 2
     addresses = [f"{name.upper()}_ADDRESS" for name in CONTRACTS]
-    for name in (*addresses, "REDIS_URL", "TOKEN_PUBLIC_KEYS", "TOKEN_PRIVATE_KEY", "GATEWAY_RATE_PER_S"):
+    for name in (*addresses, "REDIS_URL", "TOKEN_PUBLIC_KEYS", "SERVICE_PRIVATE_KEY", "GATEWAY_RATE_PER_S"):
         assert f"PLAUDIT_{name}" in errors
     assert "secret-place" not in errors
 

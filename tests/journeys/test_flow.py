@@ -2,7 +2,7 @@
 
 import httpx
 
-from tests.support.journey import Journey, becomes
+from tests.support.journey import Journey, assert_becomes
 from tests.support.stack import Stack
 
 
@@ -12,17 +12,17 @@ async def test_friend_is_brought_paid_for_and_refunded(stack: Stack) -> None:
         journey = Journey(client, outside, "one")
         await journey.define()
         await journey.bring()
-        await becomes(journey.states, ["SIGNED_UP"])
+        await assert_becomes(journey.states, ["SIGNED_UP"])
 
         await journey.pay()
-        await becomes(journey.credits, [(0, 500), (0, 200)])
-        await becomes(journey.states, ["REWARDED"])
-        await becomes(journey.credits, [(500, 0), (200, 0)])
+        await assert_becomes(journey.credits, [(0, 500), (0, 200)])
+        await assert_becomes(journey.states, ["REWARDED"])
+        await assert_becomes(journey.credits, [(500, 0), (200, 0)])
 
         await journey.learn(3)
-        await becomes(journey.level, "builder")
-        await becomes(journey.stars, (75, 0))
+        await assert_becomes(journey.level, "builder")
+        await assert_becomes(journey.stars, (75, 0))
 
         await journey.refund()
-        await becomes(journey.states, ["REVERSED"])
-        await becomes(journey.credits, [(0, 0), (0, 0)])
+        await assert_becomes(journey.states, ["REVERSED"])
+        await assert_becomes(journey.credits, [(0, 0), (0, 0)])

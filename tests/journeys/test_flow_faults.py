@@ -8,7 +8,7 @@ import pytest
 
 from services.devstack.catalogue import SERVICES
 from tests.support.chaos import SERVERS, kill_everything
-from tests.support.journey import Journey, becomes
+from tests.support.journey import Journey, assert_becomes
 from tests.support.stack import Stack, run_stack
 
 JOURNEYS = 6
@@ -26,16 +26,16 @@ def survivor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 async def go_through(journey: Journey, *, is_refunded: bool) -> None:
     """Goes all the way, and sees it end as it must."""
     await journey.bring()
-    await becomes(journey.states, ["SIGNED_UP"])
+    await assert_becomes(journey.states, ["SIGNED_UP"])
     await journey.pay()
     await journey.learn(3)
-    await becomes(journey.states, ["REWARDED"])
+    await assert_becomes(journey.states, ["REWARDED"])
     if is_refunded:
         await journey.refund()
-    await becomes(journey.states, ["REVERSED" if is_refunded else "REWARDED"])
-    await becomes(journey.credits, [(0, 0), (0, 0)] if is_refunded else [(500, 0), (200, 0)])
-    await becomes(journey.level, "builder")
-    await becomes(journey.stars, (75, 0))
+    await assert_becomes(journey.states, ["REVERSED" if is_refunded else "REWARDED"])
+    await assert_becomes(journey.credits, [(0, 0), (0, 0)] if is_refunded else [(500, 0), (200, 0)])
+    await assert_becomes(journey.level, "builder")
+    await assert_becomes(journey.stars, (75, 0))
 
 
 async def test_flow_survives_everything(survivor: Stack) -> None:
@@ -50,7 +50,7 @@ async def test_flow_survives_everything(survivor: Stack) -> None:
         )
         await chaos
         for number, journey in enumerate(journeys):
-            await becomes(journey.credits, [(0, 0), (0, 0)] if number % 2 else [(500, 0), (200, 0)])
+            await assert_becomes(journey.credits, [(0, 0), (0, 0)] if number % 2 else [(500, 0), (200, 0)])
             assert await journey.stars() == (75, 0)
 
     assert set(killed) == set(KILLED)

@@ -25,7 +25,7 @@ def worker_process(dsn: str, program_address: str, redis_url: str, log_path: Pat
         "PLAUDIT_REFERRAL_DSN": dsn,
         "PLAUDIT_PROGRAM_ADDRESS": program_address,
         "PLAUDIT_REDIS_URL": redis_url,
-        "PLAUDIT_TOKEN_PRIVATE_KEY": base64.b64encode(PRIVATE_KEY).decode(),
+        "PLAUDIT_SERVICE_PRIVATE_KEY": base64.b64encode(PRIVATE_KEY).decode(),
         "PLAUDIT_REFERRAL_SIGNAL_KEY": base64.b64encode(KEY).decode(),
     }
     return ServedProcess(["-m", "services.referral", "work"], variables, log_path)

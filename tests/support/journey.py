@@ -86,7 +86,7 @@ DEFINITIONS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-async def becomes(look: Callable[[], Awaitable[Any]], wanted: Any) -> None:
+async def assert_becomes(look: Callable[[], Awaitable[Any]], wanted: Any) -> None:
     """Looks until something is as wanted; fails with what it was last."""
     found: Any = None
     try:
