@@ -14,7 +14,7 @@ from plaudit.referral.v1 import (
 from services.kernel import calls, errors, feed_rpc, rpc, times
 from services.kernel.interceptors import Authenticate
 from services.referral import convert, masks, model
-from services.referral.operations import links, programs, reviews
+from services.referral.operations import links, programs, referrals, reviews
 from services.referral.operations.context import Context
 from services.referral.operations.links import Links
 
@@ -121,7 +121,7 @@ class ReferralServicer(referral_service_pb2_grpc.ReferralServiceServicer):
     ) -> referral_service_pb2.ListReferralsResponse:
         """Lists referrals."""
         del context
-        found, token = await reviews.list_referrals(
+        found, token = await referrals.list_referrals(
             self._context,
             calls.current().program_id,
             state=convert.state(request.state),
@@ -138,7 +138,7 @@ class ReferralServicer(referral_service_pb2_grpc.ReferralServiceServicer):
     ) -> referral_service_pb2.ListMemberReferralsResponse:
         """Lists the referrals of a referrer."""
         del context
-        found, token = await reviews.list_of_member(
+        found, token = await referrals.list_of_member(
             self._context,
             calls.current().program_id,
             request.member_id,
@@ -154,7 +154,7 @@ class ReferralServicer(referral_service_pb2_grpc.ReferralServiceServicer):
     ) -> referral_service_pb2.GetReferralResponse:
         """Tells a referral."""
         del context
-        found = await reviews.get_referral(self._context, calls.current().program_id, request.referral_id)
+        found = await referrals.get_referral(self._context, calls.current().program_id, request.referral_id)
         return referral_service_pb2.GetReferralResponse(referral=convert.referral_to_proto(*found))
 
     async def ApproveReferral(  # noqa: N802 - the contract's name
@@ -177,7 +177,7 @@ class ReferralServicer(referral_service_pb2_grpc.ReferralServiceServicer):
             referral=convert.referral_to_proto(*reviewed), replayed=replayed
         )
 
-    async def _review(self, request: ReviewRequest, *, is_approved: bool) -> tuple[reviews.Reviewed, bool]:
+    async def _review(self, request: ReviewRequest, *, is_approved: bool) -> tuple[referrals.Reviewed, bool]:
         subject = calls.current().caller.subject
         review = model.Review(is_approved, request.reason, request.actor, subject, times.EPOCH)
         return await reviews.review_referral(
