@@ -10,6 +10,8 @@ from services.gamification.model import Period, Standing, Ties
 LAST_ZONE = timedelta(hours=-12)
 # What was recorded by the end of a day in the last zone has reached this service by then.
 GRACE = timedelta(minutes=10)
+# No period that begins later ends within the calendar.
+CALENDAR_END = date.max - timedelta(days=62)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Ahead:
 
 def close_time(period: Period, start: date) -> datetime | None:
     """Tells when a period is closed: once it is over in the last zone, and a little later; None where it never is."""
-    if period is Period.ALL_TIME:
+    if period is Period.ALL_TIME or start > CALENDAR_END:
         return None
     end = period.following(start)
     return datetime(end.year, end.month, end.day, tzinfo=UTC) - LAST_ZONE + GRACE

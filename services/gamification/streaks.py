@@ -50,7 +50,8 @@ def group(active: Iterable[ActiveDay], period: Period) -> list[ActiveDay]:
     for each in sorted(active, key=lambda one: (one.day, one.first_at)):
         start = period.start(each.day)
         known = found.get(start)
-        found[start] = replace(each, day=start) if known is None else _joined(known, each)
+        named = each if each.day == start else replace(each, day=start)
+        found[start] = named if known is None else _joined(known, named)
     return [found[start] for start in sorted(found)]
 
 
@@ -78,27 +79,27 @@ def grown(before: Run | None, runs: Sequence[Run]) -> list[Run]:
 
 
 def _after(streak: Streak, run: Run | None, each: ActiveDay) -> Run:
-    if run is None:
-        freezes = min(streak.initial_freezes, streak.max_freezes)
-        return _counted(streak, Run(each.day, each.day, 1, 1, each.day, freezes, each.first_at, each.last_at, 0), each)
-    missed = _missed(streak.period, run, each)
-    if missed > run.freezes:
-        begun = replace(run, start=each.day, length=1, reached_at=each.first_at)
-    else:
-        grown_at = max(run.reached_at, each.first_at)
-        begun = replace(run, length=run.length + 1, reached_at=grown_at, freezes=run.freezes - missed)
-    return _counted(streak, begun, each)
-
-
-def _counted(streak: Streak, run: Run, each: ActiveDay) -> Run:
-    earns = streak.freeze_every > 0 and run.length % streak.freeze_every == 0
-    is_longest = run.length > run.longest
-    return replace(
-        run,
+    """Gives a run as it is after a day that is not its last one."""
+    start, length, freezes, reached_at = each.day, 1, min(streak.initial_freezes, streak.max_freezes), each.first_at
+    longest, longest_start = 0, each.day
+    if run is not None:
+        freezes, longest, longest_start = run.freezes, run.longest, run.longest_start
+        missed = _missed(streak.period, run, each)
+        if missed <= run.freezes:
+            start, length, freezes = run.start, run.length + 1, run.freezes - missed
+            reached_at = max(run.reached_at, each.first_at)
+    if streak.freeze_every and length % streak.freeze_every == 0:
+        freezes = min(streak.max_freezes, freezes + 1)
+    if length > longest:
+        longest, longest_start = length, start
+    return Run(
+        start=start,
         last=each.day,
-        longest=run.length if is_longest else run.longest,
-        longest_start=run.start if is_longest else run.longest_start,
-        freezes=min(streak.max_freezes, run.freezes + earns),
+        length=length,
+        longest=longest,
+        longest_start=longest_start,
+        freezes=freezes,
+        reached_at=reached_at,
         last_at=each.last_at,
         last_offset=each.last_offset,
     )

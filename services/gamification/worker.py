@@ -1,5 +1,6 @@
 """Gamification's jobs and its follower: each a thin call to an operation."""
 
+from datetime import datetime
 from functools import partial
 
 from plaudit.program.v1 import events_pb2
@@ -17,14 +18,22 @@ TYPES = [EVENT_RECORDED, MEMBER_CHANGED]
 
 def build_worker(context: Context, source: feed.Source, redis_url: str) -> jobs.Worker:
     """Makes the worker of what definitions lead to later."""
-    handlers: dict[str, due.Handler] = {
-        scheduling.CATCH_UP: partial(catching_up.catch_up, context),
-        scheduling.BACKFILL: partial(catching_up.backfill, context, FeedReader(source)),
-        scheduling.CLOSE: partial(ranking.close, context),
-        scheduling.COMPARE: partial(comparing.take_snapshot, context),
+    drains = {
+        kind: partial(due.drain, context.pool, kind, handler, context.time)
+        for kind, handler in build_handlers(context, source).items()
     }
-    drains = {kind: partial(due.drain, context.pool, kind, each, context.time) for kind, each in handlers.items()}
     return jobs.build_worker("gamification", redis_url, drains)
+
+
+def build_handlers(context: Context, source: feed.Source) -> dict[str, due.Handler]:
+    """Lists what works each kind of due work."""
+    reader = FeedReader(context.pool, source)
+    return {
+        scheduling.CATCH_UP: partial(catching_up.catch_up, context),
+        scheduling.BACKFILL: partial(catching_up.backfill, context, reader),
+        scheduling.CLOSE: partial(ranking.close, context, reader),
+        scheduling.COMPARE: partial(comparing.take_snapshot, context, reader),
+    }
 
 
 def build_follower(context: Context, source: feed.Source) -> feed.Follower:
@@ -48,9 +57,10 @@ def read(incoming: feed.Incoming) -> counting.Told | None:
 
 
 class FeedReader:
-    """Reads the program's feed for a backfill; implements `catching_up.Reader`."""
+    """Reads the program's feed beside the follower; implements `ports.Reader`."""
 
-    def __init__(self, source: feed.Source) -> None:
+    def __init__(self, pool: db.Pool, source: feed.Source) -> None:
+        self._pool = pool
         self._source = source
 
     async def partitions(self, program_id: str) -> list[int]:
@@ -62,3 +72,12 @@ class FeedReader:
         page = await self._source.read(program_id, partition, after_position)
         told = (read(each) for each in page.events)
         return [each for each in told if isinstance(each, model.Event)], page.through_position
+
+    async def is_behind(self, program_id: str, until: datetime) -> bool:
+        """Tells whether the follower has yet to see something recorded before. Raises DEPENDENCY_UNAVAILABLE."""
+        stands = (await db.read(self._pool, feed.cursors)).get(FOLLOWER, {})
+        for partition in await self.partitions(program_id):
+            page = await self._source.read(program_id, partition, stands.get((program_id, partition), 0))
+            if page.events and page.events[0].posted_at < until:
+                return True
+        return False

@@ -2,10 +2,13 @@
 
 import random
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from plaudit.gamification.v1 import events_pb2, gamification_pb2
 
+from services.gamification.operations import reaching
+from services.kernel import errors
 from tests.support.gamification import GamificationHarness, did, ladder, metric, streak, total_badge
 
 NOON = datetime(2026, 2, 25, 12, tzinfo=UTC)
@@ -128,6 +131,30 @@ async def test_event_counts_once_however_often_it_is_read(gamification: Gamifica
 
     assert await gamification.values("reports", "ALL_TIME", member_id="m1") == {"": 2}
     assert await gamification.published() == told
+
+
+async def test_batch_that_breaks_leaves_nothing(
+    gamification: GamificationHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch that breaks half-way leaves nothing behind, and is then done as if nothing had been."""
+    await gamification.define(metric(), streak(), total_badge("two", 2))
+    tell, broken = reaching.tell, [True]
+
+    async def breaks_once(*arguments: Any, **named: Any) -> None:
+        await tell(*arguments, **named)
+        if broken.pop():
+            broken.append(False)
+            raise errors.dependency_unavailable("database")
+
+    monkeypatch.setattr(reaching, "tell", breaks_once)
+    with pytest.raises(errors.DomainError):
+        await gamification.record(did("e1", at=NOON), did("e2", at=NOON + DAY))
+    assert await gamification.values("reports", "ALL_TIME", member_id="m1") == {}
+    assert await gamification.published() == []
+    await gamification.follow()
+
+    assert await gamification.values("reports", "ALL_TIME", member_id="m1") == {"": 2}
+    assert len(await gamification.published(events_pb2.BadgeAwarded, events_pb2.StreakReached)) == 3
 
 
 async def test_programs_do_not_see_each_other(gamification: GamificationHarness) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from plaudit.gamification.v1 import definition_service_pb2, events_pb2, gamification_pb2, gamification_service_pb2
+from plaudit.program.v1 import events_pb2 as program_events_pb2
 
 from services.gamification import checks
 from services.kernel import clock
@@ -92,6 +93,8 @@ async def test_periods_are_ranked_each_for_itself(gamification: GamificationHarn
     assert await gamification.standings(period=DAILY) == []
     shown = await gamification.leaderboard(date="2026-02-25")
     assert (shown.start_date, shown.period) == ("2026-02-23", gamification_pb2.PERIOD_WEEK)
+    for day in ("0001-01-01", "9999-12-31"):
+        assert await gamification.standings(date=day) == []
     error = await refusal(gamification.leaderboard(period=gamification_pb2.PERIOD_MONTH))
     assert (error.reason, error.violations[0].field) == ("FIELD_INVALID", "period")
     assert (await refusal(gamification.leaderboard("other"))).reason == "DEFINITION_NOT_FOUND"
@@ -146,6 +149,26 @@ async def test_closed_ranking_is_read_by_pages(gamification: GamificationHarness
     time.value += DAY
     await gamification.drain()
     assert [each.member_count for each in await gamification.published(events_pb2.LeaderboardClosed)] == [0, 4, 0]
+
+
+async def test_closing_waits_for_what_was_recorded_in_time(
+    gamification: GamificationHarness, time: clock.ManualClock
+) -> None:
+    """While the follower has yet to see events of before the end, a ranking is not closed; then it has them."""
+    time.value = NOON
+    await gamification.define(metric(), leaderboard(periods=("DAY",)))
+    # Recorded a day later, which the day before has not to wait for.
+    await gamification.publish([program_events_pb2.EventRecorded(event=did("e1", "a", at=NOON))])
+    time.value += 2 * DAY
+    await gamification.drain()
+    [before] = await gamification.published(events_pb2.LeaderboardClosed)
+    assert before.start_date == "2026-02-27"
+
+    await gamification.follow()
+    time.value += timedelta(minutes=1)
+    await gamification.drain()
+    _, closed = await gamification.published(events_pb2.LeaderboardClosed)
+    assert (closed.start_date, closed.member_count) == ("2026-02-28", 1)
 
 
 async def test_closing_raced_by_many_is_told_once(gamification: GamificationHarness, time: clock.ManualClock) -> None:

@@ -21,7 +21,6 @@ from plaudit.program.v1 import program_pb2
 
 from services.gamification import events as gamification_events
 from services.gamification import server, worker
-from services.gamification.operations import catching_up, comparing, ranking, scheduling
 from services.gamification.operations.context import Context
 from services.kernel import clock, db, due, feed, rpc
 from tests.support.feeds import LocalSource, publish
@@ -93,13 +92,7 @@ class GamificationHarness:
 
     async def drain(self) -> None:
         """Does all that is due, until nothing is."""
-        reader = worker.FeedReader(self.source)
-        handlers: dict[str, due.Handler] = {
-            scheduling.CATCH_UP: lambda item: catching_up.catch_up(self.context, item),
-            scheduling.BACKFILL: lambda item: catching_up.backfill(self.context, reader, item),
-            scheduling.CLOSE: lambda item: ranking.close(self.context, item),
-            scheduling.COMPARE: lambda item: comparing.take_snapshot(self.context, item),
-        }
+        handlers = worker.build_handlers(self.context, self.source)
         for kind, handler in handlers.items():
             await due.drain(self.context.pool, kind, handler, self.context.time)
 

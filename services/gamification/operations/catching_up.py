@@ -1,29 +1,17 @@
 """Catching up: a definition that is new or changed holds for all that members have done, page by page as due work."""
 
 from datetime import date
-from typing import Protocol
 
 from services.gamification import model, rules
 from services.gamification.operations import counting, reaching, scheduling
 from services.gamification.operations.context import Context
+from services.gamification.ports import Reader
 from services.gamification.store import definitions, members, metrics, milestones
 from services.kernel import db, due
 
 MEMBERS_PER_PAGE = 200
 # How much of a feed one piece of work reads: it ends well within its lease.
 PAGES_PER_WORK = 10
-
-
-class Reader(Protocol):
-    """Reads the program's feed as what can be counted."""
-
-    async def partitions(self, program_id: str) -> list[int]:
-        """Lists the partitions of a program. Raises DEPENDENCY_UNAVAILABLE."""
-        ...
-
-    async def read(self, program_id: str, partition: int, after_position: int) -> tuple[list[model.Event], int]:
-        """Reads the events of a page, and up to which position it goes. Raises DEPENDENCY_UNAVAILABLE."""
-        ...
 
 
 async def catch_up(context: Context, item: due.DueItem) -> None:

@@ -2,17 +2,25 @@
 
 from datetime import date, timedelta
 
-from services.gamification import cohorts, errors, model
+from services.gamification import boards, cohorts, errors, model
 from services.gamification.operations import scheduling
 from services.gamification.operations.context import Context
+from services.gamification.ports import Reader
 from services.gamification.store import cohorts as cohorts_store
 from services.gamification.store import members
 from services.kernel import db, due
+from services.kernel import errors as kernel_errors
 
 
-async def take_snapshot(context: Context, item: due.DueItem) -> None:
-    """Takes the snapshots of a week, and leaves the next week to its time; due work."""
+async def take_snapshot(context: Context, reader: Reader, item: due.DueItem) -> None:
+    """Takes the snapshots of a week, and leaves the next week to its time; due work.
+
+    Raises DEPENDENCY_UNAVAILABLE while something that was recorded in time has yet to be counted.
+    """
     program_id, week = item.program_id, date.fromisoformat(item.payload["week"])
+    over_at = boards.close_time(model.Period.WEEK, week)
+    if over_at is not None and await reader.is_behind(program_id, over_at):
+        raise kernel_errors.dependency_unavailable("program feed")
 
     async def work(connection: db.Connection) -> None:
         rulebook = await context.rulebook(connection, program_id)

@@ -26,7 +26,13 @@ class Context:
 
     async def rulebook(self, connection: db.Connection, program_id: str) -> rules.Rulebook:
         """Gives the definitions of a program, which stay as they are until the transaction ends."""
-        revision = await definitions.hold_program(connection, program_id)
+        return await self._at(connection, program_id, await definitions.hold_program(connection, program_id))
+
+    async def rulebook_to_read(self, connection: db.Connection, program_id: str) -> rules.Rulebook:
+        """Gives the definitions of a program as the transaction sees them, and locks nothing."""
+        return await self._at(connection, program_id, await definitions.get_revision(connection, program_id))
+
+    async def _at(self, connection: db.Connection, program_id: str, revision: int) -> rules.Rulebook:
         known = self._rulebooks.get(program_id)
         if known is not None and known.revision == revision:
             return known

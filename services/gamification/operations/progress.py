@@ -17,7 +17,7 @@ async def get_progress(context: Context, program_id: str, member_id: str) -> mod
         member = await members.get_member(connection, program_id, member_id)
         if member is None:
             raise errors.member_not_found(member_id)
-        rulebook = rules.Rulebook(0, await definitions.list_all(connection, program_id))
+        rulebook = await context.rulebook_to_read(connection, program_id)
         now = await context.time.now(connection)
         return model.Progress(
             await _levels(connection, program_id, rulebook, member_id),

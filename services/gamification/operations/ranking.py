@@ -9,6 +9,7 @@ from services.gamification import boards, errors, model
 from services.gamification.model import Kind, Leaderboard, Period
 from services.gamification.operations import scheduling
 from services.gamification.operations.context import Context
+from services.gamification.ports import Reader
 from services.gamification.store import boards as boards_store
 from services.gamification.store import definitions
 from services.kernel import db, due, pages, times
@@ -139,10 +140,16 @@ def _parse_number(value: Any) -> int:
     return value
 
 
-async def close(context: Context, item: due.DueItem) -> None:
-    """Closes the ranking of a period, tells it, and leaves the next period to its time; due work."""
+async def close(context: Context, reader: Reader, item: due.DueItem) -> None:
+    """Closes the ranking of a period, tells it, and leaves the next period to its time; due work.
+
+    Raises DEPENDENCY_UNAVAILABLE while something that was recorded in time has yet to be counted.
+    """
     program_id = item.program_id
     period, start = Period(item.payload["period"]), date.fromisoformat(item.payload["start"])
+    over_at = boards.close_time(period, start)
+    if over_at is not None and await reader.is_behind(program_id, over_at):
+        raise kernel_errors.dependency_unavailable("program feed")
 
     async def work(connection: db.Connection) -> None:
         board = await definitions.get_definition(

@@ -10,6 +10,10 @@ SELECT definitions_revision FROM programs WHERE program_id = $1 FOR UPDATE;
 -- Keeps the definitions of a program as they are for the transaction, and tells their revision.
 SELECT definitions_revision FROM programs WHERE program_id = $1 FOR SHARE;
 
+-- get_revision --
+-- Tells the revision of the definitions of a program.
+SELECT definitions_revision FROM programs WHERE program_id = $1;
+
 -- count_definition_change --
 -- Tells everybody that the definitions of a program changed.
 UPDATE programs SET definitions_revision = definitions_revision + 1 WHERE program_id = $1;

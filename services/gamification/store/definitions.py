@@ -81,6 +81,11 @@ async def hold_program(connection: db.Connection, program_id: str) -> int:
     return await connection.fetchval(QUERIES["hold_program"], program_id) or 0
 
 
+async def get_revision(connection: db.Connection, program_id: str) -> int:
+    """Tells the revision of a program's definitions, 0 where none are."""
+    return await connection.fetchval(QUERIES["get_revision"], program_id) or 0
+
+
 async def insert_definition(
     connection: db.Connection, program_id: str, definition: model.AnyDefinition, now: datetime
 ) -> bool:
