@@ -186,6 +186,7 @@ class LocalStack:
             await operator.ensure_definitions(
                 self.wiring.address(service_of("gamification")), demo.PROGRAM_ID, demo.definition_requests()
             )
+            await operator.ensure_messages(self.wiring.address(service_of("notify")), demo.PROGRAM_ID)
 
 
 def service_of(name: str) -> Service:

@@ -94,7 +94,9 @@ async def test_report_is_sent_weekly_to_who_did_something(notify: NotifyHarness)
         body="Week",
         text="{{ facts.measures[0].count }} {{ facts.measures[0].last_count }} {{ facts.ahead_percent }}",
     )
-    sample = {"facts": {"hours_saved": 1, "measures": [{"count": 1, "last_count": 1}], "ahead_percent": 60}}
+    sample: dict[str, Any] = {
+        "facts": {"hours_saved": 1, "measures": [{"count": 1, "last_count": 1}], "ahead_percent": 60}
+    }
     template = notify_pb2.Template(template_id="news", display_name="News", locales=[texts])
     template.sample.update(sample)
     await notify.publish_template(template)
