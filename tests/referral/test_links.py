@@ -67,6 +67,16 @@ async def test_codes_are_refused_with_reasons(referral: ReferralHarness) -> None
     assert (await refusal(referral.code("ann", "toomuch"))).reason == "CODE_LIMIT"
 
 
+async def test_no_race_makes_too_many_codes(referral: ReferralHarness) -> None:
+    """Of 64 codes that a member wishes for at once 20 are made, and the others are refused."""
+    await referral.create()
+    wishes = (referral.code("ann", f"wish{number}") for number in range(64))
+    answers = await asyncio.gather(*wishes, return_exceptions=True)
+    made = [each for each in answers if isinstance(each, referral_pb2.ReferralCode)]
+
+    assert len(made) == len(await listed(referral)) == links.CODES_PER_MEMBER_MAX
+
+
 async def test_click_leads_to_the_landing_page(referral: ReferralHarness) -> None:
     """A person is sent to the landing page with a signed click id and nothing else that is new, and is counted."""
     await referral.create()

@@ -13,7 +13,7 @@ from services.referral import codes as writing
 from services.referral import errors, model, signals
 from services.referral.operations.context import FORGET, Context
 from services.referral.signals import Kind
-from services.referral.store import codes, programs
+from services.referral.store import codes, programs, referrals
 
 CODES_PER_MEMBER_MAX = 20
 # Two random codes, or tags, meet less than once in a million; five times in a row means that something else is wrong.
@@ -61,6 +61,8 @@ async def create_code(
     key = ids.request_key(request_id)
 
     async def work(connection: db.Connection) -> tuple[model.Code, bool]:
+        # Whoever counts a member's codes holds the member, so that no race makes more of them.
+        await referrals.lock_referrers(connection, program_id, [member_id])
         prior = await codes.find_request(connection, program_id, key)
         if prior is not None:
             differing = requests.differing_fields(prior[1], content)
