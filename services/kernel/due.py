@@ -9,6 +9,7 @@ Work may run twice (a crash between the work and its record), so it is idempoten
 """
 
 import asyncio
+import math
 import random
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
@@ -119,18 +120,24 @@ async def drain(pool: db.Pool, kind: str, handler: Handler, time: clock.Clock) -
     return await drain_pages(pool, kind, work, time)
 
 
-async def drain_pages(pool: db.Pool, kind: str, handler: PageHandler, time: clock.Clock) -> int:
+async def drain_pages(
+    pool: db.Pool, kind: str, handler: PageHandler, time: clock.Clock, *, within_s: float = math.inf
+) -> int:
     """Works like `drain`, page by page: the handler gets the rows of one program and finishes or postpones each itself.
 
-    What it leaves, and all of a page where it raises, comes again when its lease ends.
+    What it leaves, and all of a page where it raises, comes again when its lease ends. After `within_s` no page begins.
     """
     worked = 0
+    loop = asyncio.get_running_loop()
+    ends_at_s = loop.time() + within_s
     for _ in range(ROUNDS_MAX):
         programs = await db.read(pool, lambda connection: _programs(connection, kind, time))
         if not programs:
             break
         claimed = 0
         for program_id in programs:
+            if loop.time() >= ends_at_s:
+                return worked + claimed
             items = await db.transaction(pool, lambda c, p=program_id: _claim(c, p, kind, time))  # type: ignore[misc]
             claimed += len(items)
             if items:
