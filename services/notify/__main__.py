@@ -116,6 +116,7 @@ async def work(settings: WorkSettings) -> None:
         for name, channel in channels.items()
     ]
     await process.until_stopped(running.async_run(), *(follower.run() for follower in followers))
+    sender.stop()
     await running.close()
     await sender.close()
     await mailer.close()

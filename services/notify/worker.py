@@ -8,14 +8,18 @@ from services.notify.operations import days
 from services.notify.operations.context import Context
 from services.notify.operations.deciding import DELIVER
 from services.notify.operations.observing import observe
-from services.notify.operations.sending import Sender
+from services.notify.operations.sending import DRAIN_S, Sender
 
 
 def build_worker(context: Context, sender: Sender, redis_url: str) -> jobs.Worker:
     """Makes the worker that sends what is due and turns the days of zones."""
 
     async def deliver() -> int:
-        return await due.drain_pages(context.pool, DELIVER, sender.send_page, context.time)
+        done = await due.drain_pages(context.pool, DELIVER, sender.send_page, context.time, within_s=DRAIN_S)
+        if done:
+            # There may be more than one drain takes.
+            await context.kick(DELIVER, 0)
+        return done
 
     async def turn_day() -> int:
         return await due.drain(context.pool, days.TURN_DAY, lambda item: days.turn(context, item), context.time)

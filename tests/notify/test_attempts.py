@@ -7,8 +7,10 @@ from typing import Any
 from plaudit.notify.v1 import notify_pb2
 
 from services.kernel import due
+from services.notify import ports
 from services.notify.model import AttemptOutcome
 from services.notify.operations.deciding import DELIVER
+from services.notify.operations.sending import Sender
 from services.notify.ports import Handover
 from tests.support.notify import NotifyHarness, states
 
@@ -123,3 +125,26 @@ async def test_taken_lease_sends_nothing(notify: NotifyHarness) -> None:
     await notify.sender.send_page("demo", items[:1])
 
     assert len(notify.outbox.mails) == 1
+
+
+async def test_stopped_sender_begins_nothing(notify: NotifyHarness) -> None:
+    """A sender that is told to stop begins no attempt any more, and what it leaves goes with the next one."""
+    await prepare(notify)
+    notify.sender.stop()
+    await notify.work()
+    before = states(await notify.list_deliveries()), len(notify.outbox.mails)
+    notify.time.value += timedelta(seconds=due.LEASE_S + 1)
+    again = Sender(notify.context, ports.Outside(notify.outbox, notify.posted, notify.wallet, notify.peers))
+    await due.drain_pages(notify.context.pool, DELIVER, again.send_page, notify.time)
+    await again.close()
+
+    assert before == ([("WAITING", "")], 0)
+    assert len(notify.outbox.mails) == 1
+
+
+async def test_drain_ends_in_time(notify: NotifyHarness) -> None:
+    """A drain whose time is over begins no page, and leaves the rest to the next one."""
+    await prepare(notify)
+    done = await due.drain_pages(notify.context.pool, DELIVER, notify.sender.send_page, notify.time, within_s=0)
+
+    assert (done, len(notify.outbox.mails)) == (0, 0)

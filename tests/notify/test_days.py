@@ -168,3 +168,13 @@ async def test_member_chooses_the_time(notify: NotifyHarness) -> None:
     await notify.work()
 
     assert (first, second, bool(await notify.inbox("m2"))) == ([True, False], False, True)
+
+
+async def test_program_that_moves_takes_its_members_along(notify: NotifyHarness) -> None:
+    """Members without a zone of their own live in that of their program, also when it moves."""
+    await prepare(notify, on_schedule=notify_pb2.OnSchedule(weekdays=[1]))
+    await notify.member()
+    await notify.settings(time_zone="Asia/Tokyo")
+    await turn_until(notify, datetime(2026, 3, 2, 0, tzinfo=UTC), HOUR)
+
+    assert [each.title for each in await notify.inbox()] == ["News"]

@@ -74,6 +74,16 @@ def day_item(program_id: str, zone: str, day: date) -> due.DueItem:
     )
 
 
+async def see_to_zones(connection: db.Connection, program_id: str, zones: set[str], now: datetime) -> None:
+    """Sees to it that the days of every zone that a member has are turned, from today on."""
+    missing = zones - await members.list_zones(connection, program_id) if zones else set()
+    today = {zone: calendar.period_start(now, calendar.Period.DAY, zone) for zone in sorted(missing)}
+    if not today:
+        return
+    added = await members.add_zones(connection, program_id, today)
+    await due.schedule(connection, [day_item(program_id, zone, day) for zone, day in added])
+
+
 async def turn(context: Context, item: due.DueItem) -> None:
     """Turns to a day of a zone: decides what it sets off, page by page, and sees to the next day. Idempotent."""
     zone, day = item.payload["zone"], date.fromisoformat(item.payload["day"])

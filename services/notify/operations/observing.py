@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from services.kernel import calendar, db, due, ids
+from services.kernel import calendar, db, ids
 from services.notify import model, rules
 from services.notify.operations import deciding
 from services.notify.operations.context import Config, Context
-from services.notify.operations.days import day_item
+from services.notify.operations.days import see_to_zones
 from services.notify.store import members
 
 REACHABLE = "member.reachable"
@@ -34,7 +34,7 @@ async def observe(context: Context, connection: db.Connection, program_id: str, 
     causes = [*told, *_made_reachable(told, before, now)]
     counts = [each.count for each in told if each.count is not None]
     found = await members.read_members(connection, program_id, list({each.member_id for each in _people(told)}))
-    await _turn_zones(connection, program_id, {member.zone for member in found.values()}, now)
+    await see_to_zones(connection, program_id, {member.zone for member in found.values()}, now)
     matched = _match(config, causes, now)
     seen = await _Counts.read(connection, program_id, {each.cause.member_id for each in matched}, found, now)
     await _count(connection, program_id, counts, found)
@@ -82,16 +82,6 @@ def _made_reachable(told: Sequence[Observed], before: dict[str, model.Member], n
             cause = model.Cause(REACHABLE, f"{REACHABLE}:{profile.member_id}", profile.member_id, now, {})
             made.append(Observed(cause=cause))
     return made
-
-
-async def _turn_zones(connection: db.Connection, program_id: str, zones: set[str], now: datetime) -> None:
-    """Sees to it that the days of every zone that a member has are turned, from today on."""
-    missing = zones - await members.list_zones(connection, program_id) if zones else set()
-    today = {zone: calendar.period_start(now, calendar.Period.DAY, zone) for zone in sorted(missing)}
-    if not today:
-        return
-    added = await members.add_zones(connection, program_id, today)
-    await due.schedule(connection, [day_item(program_id, zone, day) for zone, day in added])
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from services.kernel import db, due, ids, pages, requests
 from services.kernel import errors as kernel_errors
 from services.notify import definitions, errors, model, reports, respect, rules, templates
-from services.notify.operations import deciding, making
+from services.notify.operations import days, deciding, making
 from services.notify.operations.context import Context
 from services.notify.store import deliveries, programs
 
@@ -149,6 +149,8 @@ async def update_settings(
         if expected not in (None, version):
             raise kernel_errors.concurrent_update("settings", program_id)
         version = await programs.put_settings(connection, program_id, settings, now)
+        # Members without a zone of their own have moved to this one.
+        await days.see_to_zones(connection, program_id, {settings.time_zone}, now)
         return replace(settings, version=version, updated_at=now)
 
     return await db.transaction(context.pool, work)

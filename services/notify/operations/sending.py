@@ -23,6 +23,10 @@ LANES = 16
 ATTEMPTS_MAX = 12
 BACKOFF_BASE_S = 30.0
 BACKOFF_MAX_S = 3600.0
+# A drain begins no page after the first, and a page no message after the second, so that, with the time that one message
+# may take, all is over before the job is cut off: what is cut off is an attempt that nobody knows of.
+DRAIN_S = 15.0
+PAGE_S = 40.0
 # An endpoint that failed for so long is told no more.
 DISABLED_AFTER = timedelta(days=5)
 
@@ -60,11 +64,13 @@ class Sender:
         self._context = context
         self._outside = outside
         self._lanes = asyncio.Semaphore(LANES)
+        self._is_stopping = False
         self._starts: batcher.Batcher[Start, bool] = batcher.Batcher("starts", self._start)
         self._ends: batcher.Batcher[End, None] = batcher.Batcher("ends", self._end)
 
     async def send_page(self, program_id: str, items: Sequence[due.DueItem]) -> None:
         """Works a page of due deliveries. Raises DEPENDENCY_UNAVAILABLE; what is left comes again."""
+        ends_at_s = asyncio.get_running_loop().time() + PAGE_S
         page = await making.look(self._context, self._outside, program_id, items)
         await db.transaction(self._context.pool, lambda connection: self._settle(connection, program_id, page))
         for_inboxes = [each for each in page.made if each.delivery.channel is Channel.INBOX]
@@ -75,20 +81,26 @@ class Sender:
             key=lambda each: -each.delivery.priority,
         )
         outcomes = await asyncio.gather(
-            *(self._send(program_id, Start(each.item, each, each.attempts + 1)) for each in others),
+            *(self._send(program_id, Start(each.item, each, each.attempts + 1), ends_at_s) for each in others),
             return_exceptions=True,
         )
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
 
+    def stop(self) -> None:
+        """Begins nothing any more; what is under way ends."""
+        self._is_stopping = True
+
     async def close(self) -> None:
         """Waits for what is under way."""
         await self._starts.close()
         await self._ends.close()
 
-    async def _send(self, program_id: str, start: Start) -> None:
+    async def _send(self, program_id: str, start: Start, ends_at_s: float) -> None:
         async with self._lanes:
+            if self._is_stopping or asyncio.get_running_loop().time() >= ends_at_s:
+                return  # It comes again when its lease ends.
             [ours] = await self._starts.submit(program_id, [start])
             if isinstance(ours, errors.DomainError):
                 raise ours
