@@ -1,6 +1,7 @@
 """What a product and its members do over HTTP: a friend is brought, pays, goes through the onboarding, is refunded."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -98,6 +99,13 @@ async def assert_becomes(look: Callable[[], Awaitable[Any]], wanted: Any) -> Non
         raise AssertionError(f"It is {found} and never became {wanted}.") from None
 
 
+def zone_where_it_is_noon() -> str:
+    """Names a zone in which it is about noon now, where nobody is asleep."""
+    ahead = 12 - datetime.now(UTC).hour
+    # These names say how far behind the zone UTC is.
+    return f"Etc/GMT{-ahead:+d}" if ahead else "Etc/GMT"
+
+
 class Journey:
     """A referrer and a referee, told apart from others by a tag, and the product that they use.
 
@@ -109,6 +117,7 @@ class Journey:
         self._outside = outside
         self.tag = tag
         self.anna, self.ben = f"anna-{tag}", f"ben-{tag}"
+        self.anna_mail = f"{self.anna}@acme.example"
         self._events = 0
 
     async def _ask(self, method: str, path: str, **what: Any) -> httpx.Response:
@@ -174,7 +183,9 @@ class Journey:
 
     async def bring(self) -> None:
         """Has the referee come by the referrer's link and sign up."""
-        await self.introduce(self.anna, email=f"{self.anna}@acme.example", locale="fr", displayName="Anna")
+        await self.introduce(
+            self.anna, email=self.anna_mail, locale="fr", displayName="Anna", timeZone=zone_where_it_is_noon()
+        )
         click_id = await self.click(await self.share())
         await self.introduce(self.ben, email=f"{self.ben}@other.example", displayName="Ben")
         device = f"device-{self.tag}"
@@ -210,6 +221,33 @@ class Journey:
         """Tells where the referrer's referrals stand."""
         found = (await self._get(f"/v1/members/{self.anna}/referrals"))["referrals"]
         return [each["state"] for each in found]
+
+    async def mail_box(self) -> str:
+        """Tells where the mails of the stack can be read."""
+        response = await self._ask("GET", "/dev/mail", follow_redirects=False)
+        return str(response.headers["location"])
+
+    async def mails(self) -> list[dict[str, Any]]:
+        """Lists the mails that the referrer has been sent, oldest first, each with its number, subject and text."""
+        found = (await self._get(f"{await self.mail_box()}?json"))["mails"]
+        return [each for each in reversed(found) if each["to"] == [self.anna_mail]]
+
+    async def stream(self, told: list[dict[str, Any]], ids: list[str], *, last_id: str = "") -> None:
+        """Reads the referrer's inbox as a browser does, from behind an id, until it is cancelled."""
+        headers = {"accept": "text/event-stream"} | ({"last-event-id": last_id} if last_id else {})
+        path = f"/v1/members/{self.anna}/messages:stream"
+        async with self._client.stream("GET", path, headers=headers) as response:
+            assert response.headers["content-type"].startswith("text/event-stream")
+            async for line in response.aiter_lines():
+                if line.startswith("id: "):
+                    ids.append(line.removeprefix("id: "))
+                if line.startswith("data: "):
+                    told.append(json.loads(line.removeprefix("data: ")))
+
+    async def muted(self) -> list[tuple[str, str]]:
+        """Tells of which topics the referrer wants nothing more, by channel."""
+        found = await self._get(f"/v1/members/{self.anna}/preferences")
+        return [(each["topic"], each["channel"]) for each in found["muted"]]
 
     async def level(self) -> str:
         """Tells which level of the onboarding the referee is on."""
