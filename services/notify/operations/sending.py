@@ -23,8 +23,8 @@ LANES = 16
 ATTEMPTS_MAX = 12
 BACKOFF_BASE_S = 30.0
 BACKOFF_MAX_S = 3600.0
-# A drain begins no page after the first, and a page no message after the second, so that, with the time that one message
-# may take, all is over before the job is cut off: what is cut off is an attempt that nobody knows of.
+# A drain begins no page after the first, and a page no message after the second, so that with the time that a message
+# may take all is over before the job is cut off: what is cut off is an attempt that nobody knows of.
 DRAIN_S = 15.0
 PAGE_S = 40.0
 # An endpoint that failed for so long is told no more.
