@@ -244,6 +244,18 @@ class Journey:
                 if line.startswith("data: "):
                     told.append(json.loads(line.removeprefix("data: ")))
 
+    async def mail_deliveries(self) -> list[dict[str, Any]]:
+        """Tells of each mail to the referrer where it stands, with its attempts."""
+        listed = (await self._get(f"/v1/deliveries?memberId={self.anna}&pageSize=100"))["deliveries"]
+        return [
+            await self._get(f"/v1/deliveries/{each['deliveryId']}") for each in listed if each["channel"] == "EMAIL"
+        ]
+
+    async def inbox(self) -> list[str]:
+        """Lists the titles of what the referrer's inbox has, oldest first."""
+        found = (await self._get(f"/v1/members/{self.anna}/messages?pageSize=100"))["messages"]
+        return [each["title"] for each in reversed(found)]
+
     async def muted(self) -> list[tuple[str, str]]:
         """Tells of which topics the referrer wants nothing more, by channel."""
         found = await self._get(f"/v1/members/{self.anna}/preferences")
