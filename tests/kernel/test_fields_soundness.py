@@ -67,7 +67,8 @@ def sound_value(field: FieldDescriptor) -> Any:
     """Gives a value that a field may have, where it holds no message."""
     options = field.GetOptions()
     if field.type == FieldDescriptor.TYPE_STRING:
-        return SOUND_TEXTS[options.Extensions[options_pb2.text].kind][0]
+        text = options.Extensions[options_pb2.text]
+        return SOUND_TEXTS[text.kind][0][: text.max_length or None]
     if field.enum_type is not None:
         return list(field.enum_type.values_by_number)[-1]
     if field.type == FieldDescriptor.TYPE_BYTES:
