@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from email.message import EmailMessage
 from email.parser import BytesParser
 from email.policy import default
+from functools import lru_cache
 from typing import Any
 
 MAILS_MAX = 2000
@@ -23,10 +24,15 @@ class Mail:
     content: bytes
 
     def parse(self) -> EmailMessage:
-        """Reads it."""
-        message = BytesParser(policy=default).parsebytes(self.content)
-        assert isinstance(message, EmailMessage), "The default policy makes such messages."
-        return message
+        """Reads it, once for all who look."""
+        return _parsed(self.content)
+
+
+@lru_cache(MAILS_MAX)
+def _parsed(content: bytes) -> EmailMessage:
+    message = BytesParser(policy=default).parsebytes(content)
+    assert isinstance(message, EmailMessage), "The default policy makes such messages."
+    return message
 
 
 class Box:

@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from services.devstack.mail.box import Box, Mail
 
-SHOWN_MAX = 200
+SHOWN_MAX = 100
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color:#1f2933}"
     "table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.4rem .6rem;border-bottom:1px solid #ddd}"
@@ -20,9 +20,9 @@ MAIL_POLICY = "default-src 'none'; img-src * data:; style-src 'unsafe-inline'; s
 
 
 def application(box: Box) -> Starlette:
-    """Makes the pages of a box."""
+    """Makes the pages of a box; each in a thread, since to read mails takes time that those coming in need."""
 
-    async def listed(request: Request) -> Response:
+    def listed(request: Request) -> Response:
         mails = list(reversed(box.mails))[:SHOWN_MAX]
         if "json" in request.query_params:
             return JSONResponse({"count": box.count, "mails": [_summary(mail) for mail in mails]})
@@ -34,7 +34,7 @@ def application(box: Box) -> Starlette:
         body = f"<h1>{box.count} mails</h1><table><tr><th>Subject<th>To<th>From{rows}</table>"
         return _page("Mails", body)
 
-    async def shown(request: Request) -> Response:
+    def shown(request: Request) -> Response:
         mail = box.find(request.path_params["number"])
         if mail is None:
             return PlainTextResponse("There is no such mail (any more).", 404)
@@ -47,7 +47,7 @@ def application(box: Box) -> Starlette:
         )
         return _page(str(message["subject"]), body)
 
-    async def html(request: Request) -> Response:
+    def html(request: Request) -> Response:
         mail = box.find(request.path_params["number"])
         content = _part(mail, "html") if mail else "There is no such mail (any more)."
         return HTMLResponse(content, headers={"content-security-policy": MAIL_POLICY})
