@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 VALUE_MAX = 1_000_000_000_000
-# The first day of all time, so that a total has a period like all other values.
+# The first day of all time, so that a total has a period like all other values; PostgreSQL keeps it as -infinity.
 ALL_TIME = date(1, 1, 1)
 
 

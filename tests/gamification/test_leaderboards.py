@@ -69,9 +69,11 @@ async def test_page_around_a_member(gamification: GamificationHarness) -> None:
 
 async def test_opted_out_members_are_in_no_ranking(gamification: GamificationHarness) -> None:
     """Who does not want to be shown is in no ranking, and nobody is ranked behind; the choice can be taken back."""
-    await gamification.define(metric(), leaderboard())
+    await gamification.define(metric(), leaderboard(), leaderboard("dense", ties="DENSE"))
     await score(gamification, a=3, b=2, c=1)
     await rank(gamification, "b", ranked=False)
+    for board in ("top", "dense"):
+        assert await gamification.standings(board, around_member_id="c", page_size=1) == [(2, "c", 1)]
     assert await gamification.standings() == [(1, "a", 3), (2, "c", 1)]
     assert await gamification.standings(around_member_id="b") == []
     await gamification.know("b", display_name="B")

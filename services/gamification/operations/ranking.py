@@ -96,7 +96,7 @@ async def _open_page(
     places += await boards_store.list_ranked(connection, program_id, ranking, after, limit=limit + 1 - len(places))
     if not places:
         return [], ""
-    ahead = await boards_store.count_ahead(connection, program_id, ranking, places[0])
+    ahead = await boards_store.count_ahead(connection, program_id, ranking, places[0], ties=board.ties)
     standings = boards.ranked(board.ties, places[:limit], ahead)
     if len(places) <= limit:
         return standings, ""

@@ -410,11 +410,36 @@ WHERE value.program_id = $1
     AND member.is_ranked;
 
 -- count_ahead --
--- Counts the ranked members with more than a value, how many values they share, and who reached the same value earlier.
-SELECT
-    count(*) FILTER (WHERE value.amount > $5) AS above,
-    count(DISTINCT value.amount) FILTER (WHERE value.amount > $5) AS distinct_above,
-    count(*) AS ahead
+-- Counts the ranked members with more than a value, and those who are listed before a place, as all less the unranked.
+SELECT everybody.above - unranked.above AS above, everybody.listed - unranked.listed AS listed
+FROM (
+    SELECT count(*) FILTER (WHERE value.amount > $5) AS above, count(*) AS listed
+    FROM metric_values AS value
+    WHERE value.program_id = $1
+        AND value.metric_id = $2
+        AND value.subject = 'MEMBER'
+        AND value.period = $3
+        AND value.start_date = $4
+        AND value.amount >= $5
+        AND (value.amount > $5 OR (value.reached_at, value.subject_id) < ($6, $7))
+) AS everybody
+CROSS JOIN (
+    SELECT count(*) FILTER (WHERE value.amount > $5) AS above, count(*) AS listed
+    FROM metric_values AS value
+    INNER JOIN members AS member
+        ON member.program_id = value.program_id AND member.member_id = value.subject_id AND NOT member.is_ranked
+    WHERE value.program_id = $1
+        AND value.metric_id = $2
+        AND value.subject = 'MEMBER'
+        AND value.period = $3
+        AND value.start_date = $4
+        AND value.amount >= $5
+        AND (value.amount > $5 OR (value.reached_at, value.subject_id) < ($6, $7))
+) AS unranked;
+
+-- count_values_above --
+-- Counts the different values of ranked members that are more than one.
+SELECT count(DISTINCT value.amount)
 FROM metric_values AS value
 INNER JOIN members AS member ON member.program_id = value.program_id AND member.member_id = value.subject_id
 WHERE value.program_id = $1
@@ -423,8 +448,7 @@ WHERE value.program_id = $1
     AND value.period = $3
     AND value.start_date = $4
     AND member.is_ranked
-    AND value.amount >= $5
-    AND (value.amount > $5 OR (value.reached_at, value.subject_id) < ($6, $7));
+    AND value.amount > $5;
 
 -- insert_closed --
 -- Writes that a ranking is closed, unless it is.

@@ -51,6 +51,9 @@ CREATE TABLE members (
 -- The sizes of companies.
 CREATE INDEX members_by_org ON members (program_id, org_id) WHERE org_id <> '';
 
+-- The few whom leaderboards do not show.
+CREATE INDEX members_unranked ON members (program_id, member_id) WHERE NOT is_ranked;
+
 -- One compact row for each event that a metric counts: what tells when a threshold was passed in the order in which
 -- events occurred, however they came, and on which days there were any. The local day is kept as it was reckoned once,
 -- so that who moves to another zone moves no day of the past. An event counts once: its id and time are the same for
@@ -68,7 +71,7 @@ CREATE TABLE metric_events (
     CONSTRAINT metric_events_amount_counts CHECK (amount > 0)
 );
 
--- What metrics come to, for members and for orgs: by local day, week and month, and in all (from the first day on).
+-- What metrics come to, for members and for orgs: by local day, week and month, and in all (from -infinity on).
 CREATE TABLE metric_values (
     program_id text NOT NULL,
     metric_id text NOT NULL,

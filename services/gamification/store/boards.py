@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import date, datetime
 
 from services.gamification.boards import Ahead, Place
-from services.gamification.model import Leaderboard, Period, Standing
+from services.gamification.model import Leaderboard, Period, Standing, Ties
 from services.gamification.store import QUERIES
 from services.kernel import db
 
@@ -38,14 +38,17 @@ async def find_place(
 
 
 async def count_ahead(
-    connection: db.Connection, program_id: str, ranking: tuple[str, Period, date], place: Place
+    connection: db.Connection, program_id: str, ranking: tuple[str, Period, date], place: Place, *, ties: Ties
 ) -> Ahead:
-    """Counts what stands before a place."""
+    """Counts what stands before a place; different values only where the policy on ties asks for them."""
+    distinct = 0
+    if ties is Ties.DENSE:
+        distinct = await connection.fetchval(QUERIES["count_values_above"], program_id, *ranking, place.value)
     row = await connection.fetchrow(
         QUERIES["count_ahead"], program_id, *ranking, place.value, place.reached_at, place.member_id
     )
     assert row is not None, "An aggregate has a row."
-    return Ahead(row["above"], row["distinct_above"], row["ahead"])
+    return Ahead(row["above"], distinct, row["listed"])
 
 
 async def close_ranking(
