@@ -187,6 +187,7 @@ def add_bench(commands: "Commands") -> None:
     parser.set_defaults(module="bench", what="flow")
     parser.add_argument("--events", type=Bounded(1000, 10**7), default=30_000, help="of the bulk measure (30,000)")
     parser.add_argument("--seconds", type=Bounded(1, 3600), default=20, help="of the timed measure (default 20)")
+    parser.add_argument("--mails", type=Bounded(100, 10**6), default=3000, help="that are sent (default 3,000)")
     add_json(parser)
 
 

@@ -11,7 +11,7 @@ from services.devstack.bench.figures import Figure, percentile
 from tests.support.stack import ROOT
 
 SHORT = ("--earns", "2000", "--seconds", "1", "--history", "20000", "--due", "20000")
-SHORT_FLOW = ("--events", "1000", "--seconds", "1")
+SHORT_FLOW = ("--events", "1000", "--seconds", "1", "--mails", "100")
 
 
 def bench(what: str, *options: str) -> dict[str, Any]:
@@ -33,8 +33,8 @@ def test_bench_flow_measures_everything() -> None:
     """A short run through all services ends well and tells a positive figure for each measure."""
     told = bench("flow", *SHORT_FLOW)
 
-    assert told["size"] == {"events": 1000, "seconds": 1}
-    assert {figure["unit"] for figure in told["figures"]} == {"events/s", "ms"}
+    assert told["size"] == {"events": 1000, "seconds": 1, "mails": 100}
+    assert {figure["unit"] for figure in told["figures"]} == {"events/s", "mails/s", "ms"}
     assert all(figure["value"] > 0 for figure in told["figures"])
 
 

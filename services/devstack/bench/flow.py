@@ -38,18 +38,34 @@ PACE = 200
 LOOK_EVERY_S = 0.1
 SETTLE_WAIT_S = 600.0
 FEED_WAIT_S = 1.0
+INTRODUCED_AT_ONCE = 32
 LEVEL_REACHED = gamification_events_pb2.LevelReached.DESCRIPTOR.full_name
-# What every event leads to: a payment by a rule, and for a member who is new the first level of a ladder.
-DEFINITIONS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("/v1/rules", {"ruleId": "bench", "displayName": "Use it", "eventType": EVENT_TYPE, "amount": "1"}),
-    ("/v1/metrics", {"metricId": "bench", "displayName": "Uses", "eventType": EVENT_TYPE}),
+# What every event leads to: a payment by a rule, and for a member who is new the first level of a ladder, of which the
+# inbox tells, and a mail where there is an address. Asleep or not: a benchmark may run at night.
+DEFINITIONS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("POST", "/v1/rules", {"ruleId": "bench", "displayName": "Use it", "eventType": EVENT_TYPE, "amount": "1"}),
+    ("POST", "/v1/metrics", {"metricId": "bench", "displayName": "Uses", "eventType": EVENT_TYPE}),
     (
+        "POST",
         "/v1/ladders",
         {
             "ladderId": "bench",
             "displayName": "Uses",
             "metricId": "bench",
             "levels": [{"levelId": "first", "displayName": "First", "threshold": "1"}],
+        },
+    ),
+    (
+        "PUT",
+        "/v1/triggers/bench",
+        {
+            "displayName": "First use",
+            "templateId": "level-up",
+            "topic": "bench",
+            "channels": ["EMAIL", "INBOX"],
+            "onEvent": {"type": "gamification.level_reached"},
+            "condition": 'event.properties.ladder_id == "bench"',
+            "transactional": True,
         },
     ),
 )
@@ -59,10 +75,11 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Size:
-    """How long the benchmark is: events of the bulk measure, seconds of the paced one."""
+    """How long the benchmark is: events of the bulk measure, seconds of the paced one, mails."""
 
     events: int = 30_000
     seconds: int = 20
+    mails: int = 3_000
 
 
 @dataclass
@@ -148,6 +165,49 @@ class Flow:
                         for each in page.events:
                             reached.setdefault(each.member_id, loop.time())
 
+    async def introduce(self, members: list[str]) -> None:
+        """Tells the addresses of members."""
+        slots = asyncio.Semaphore(INTRODUCED_AT_ONCE)
+        headers = {"authorization": f"Bearer {self.api_key}"}
+
+        async def one(client: httpx.AsyncClient, member_id: str) -> None:
+            async with slots:
+                body = {"email": f"{member_id}@example.com", "displayName": "Somebody"}
+                response = await client.put(f"/v1/members/{member_id}", json=body)
+                if response.is_error:
+                    raise CannotRunError(f"a member is refused: {response.text}")
+
+        async with httpx.AsyncClient(base_url=self.stack.url, headers=headers, timeout=CALL_TIMEOUT_S) as client:
+            await asyncio.gather(*(one(client, member_id) for member_id in members))
+
+    async def wait_for_inboxes(self, sent: Mapping[str, float]) -> list[float]:
+        """Waits until each member has the message; gives the seconds from when each event was due.
+
+        Raises CannotRunError where one never comes.
+        """
+        # The loop's clock and that of the database, which tells when a message came.
+        ahead = time.time() - asyncio.get_running_loop().time()
+        pool = self.pools["notify"]
+
+        async def told() -> dict[str, float]:
+            rows = await pool.fetch(QUERIES["list_told"], f"{self.run}-p")
+            return {row["member_id"]: row["created_at"].timestamp() for row in rows}
+
+        deadline = time.perf_counter() + SETTLE_WAIT_S
+        while len(found := await told()) < len(sent):
+            if time.perf_counter() > deadline:
+                raise CannotRunError(f"{len(sent) - len(found)} members of {len(sent)} were never told")
+            await asyncio.sleep(LOOK_EVERY_S)
+        return [found[member_id] - ahead - due for member_id, due in sent.items()]
+
+    async def wait_for_mails(self, count: int) -> None:
+        """Waits until so many mails to this run's members were taken. Raises CannotRunError where that is never."""
+        deadline = time.perf_counter() + SETTLE_WAIT_S
+        while await self.pools["notify"].fetchval(QUERIES["count_mails"], f"{self.run}-m") < count:
+            if time.perf_counter() > deadline:
+                raise CannotRunError(f"{count} mails did not go out in {SETTLE_WAIT_S:.0f} s")
+            await asyncio.sleep(LOOK_EVERY_S)
+
     async def settled(self) -> None:
         """Returns when every follower has come as far as what it follows. Raises CannotRunError where that is never."""
         deadline = time.perf_counter() + SETTLE_WAIT_S
@@ -174,7 +234,8 @@ async def measure(size: Size, say: Say) -> list[Figure]:
         await flow.bulk(CALL_SIZE * CALLS_IN_FLIGHT)
         await flow.settled()
         figures = await _measure_bulk(flow, size, say)
-        return figures + await _measure_paced(flow, size, say)
+        figures += await _measure_paced(flow, size, say)
+        return figures + await _measure_mails(flow, size, say)
 
 
 async def _measure_bulk(flow: Flow, size: Size, say: Say) -> list[Figure]:
@@ -195,8 +256,7 @@ async def _measure_paced(flow: Flow, size: Size, say: Say) -> list[Figure]:
     reached: dict[str, float] = {}
     watch = asyncio.create_task(flow.watch_levels(reached))
     paid = await flow.paced(size.seconds, sent)
-    await flow.settled()
-    await asyncio.sleep(2 * FEED_WAIT_S)
+    told = await flow.wait_for_inboxes(sent)
     watch.cancel()
     await asyncio.gather(watch, return_exceptions=True)
     missing = sent.keys() - reached.keys()
@@ -206,6 +266,30 @@ async def _measure_paced(flow: Flow, size: Size, say: Say) -> list[Figure]:
     return [
         *_latency("event to balance", paid, 150),
         *_latency("event to level", levels),
+        *_latency("event to inbox", told),
+    ]
+
+
+async def _measure_mails(flow: Flow, size: Size, say: Say) -> list[Figure]:
+    say(f"{size.mails:,} mails, each rendered and taken by the mail server")
+    members = [f"{flow.run}-m{number}" for number in range(size.mails)]
+    await flow.introduce(members)
+    await flow.settled()
+    begun = time.perf_counter()
+    for start in range(0, len(members), CALL_SIZE):
+        await flow.record([flow.event(member_id) for member_id in members[start : start + CALL_SIZE]])
+    await flow.wait_for_mails(len(members))
+    through_s = time.perf_counter() - begun
+    row = await flow.pools["notify"].fetchrow(QUERIES["time_mails"], f"{flow.run}-m")
+    assert row is not None, "An aggregate has a row."
+    return [
+        Figure(
+            "mails rendered and taken by the mail server, while they are sent",
+            row["count"] / row["seconds"],
+            "mails/s",
+            300,
+        ),
+        Figure("the same, from the first event on", len(members) / through_s, "mails/s"),
     ]
 
 
@@ -252,7 +336,8 @@ async def _flow(stack: LocalStack) -> AsyncIterator[Flow]:
 
 async def _define(url: str, api_key: str) -> None:
     async with httpx.AsyncClient(base_url=url, headers={"authorization": f"Bearer {api_key}"}) as client:
-        for number, (path, body) in enumerate(DEFINITIONS):
-            response = await client.post(path, json=body, headers={"idempotency-key": f"{PROGRAM_ID}-bench-{number}"})
+        for number, (verb, path, body) in enumerate(DEFINITIONS):
+            headers = {"idempotency-key": f"{PROGRAM_ID}-bench-{number}"}
+            response = await client.request(verb, path, json=body, headers=headers)
             if response.is_error:
                 raise CannotRunError(f"{path}: {response.text}")

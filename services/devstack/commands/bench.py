@@ -30,7 +30,7 @@ def run(parsed: argparse.Namespace) -> int:
 
 def measure_flow(parsed: argparse.Namespace) -> tuple[flow.Size, list[Figure]]:
     """Measures a whole stack, in the loop that `up` runs it in."""
-    size = flow.Size(events=parsed.events, seconds=parsed.seconds)
+    size = flow.Size(events=parsed.events, seconds=parsed.seconds, mails=parsed.mails)
     return size, asyncio.run(flow.measure(size, tell))
 
 
