@@ -18,9 +18,10 @@ async def notify_database(databases: Databases) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def feeds(databases: Databases) -> AsyncIterator[dict[str, str]]:
-    """Lends databases that hold the feeds of the program and of the ledger."""
-    async with databases.copy("program") as program, databases.copy("program") as ledger:
-        yield {"program": databases.dsn(program, "program"), "ledger": databases.dsn(ledger, "program")}
+    """Lends a database that holds the feeds of the program and of the ledger; each follower reads its own types."""
+    async with databases.copy("program") as name:
+        dsn = databases.dsn(name, "program")
+        yield {"program": dsn, "ledger": dsn}
 
 
 @pytest.fixture

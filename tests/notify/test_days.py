@@ -64,10 +64,10 @@ async def test_birthdays_fire_on_the_local_day_once(notify: NotifyHarness) -> No
             name = f"{zone}-{day}".replace("/", "_")
             zones[name], days[name] = zone, day.isoformat()
             await notify.member(name, time_zone=zone, birthday=day.replace(year=1990).isoformat())
-    await turn_until(notify, datetime(2026, 3, 31, tzinfo=UTC), 6 * HOUR)
+    await turn_until(notify, datetime(2026, 3, 31, tzinfo=UTC), 12 * HOUR)
     notify.time.value = datetime(2026, 10, 23, tzinfo=UTC)
     # The days between are turned late, one after the other, and nothing of them is sent any more.
-    await turn_until(notify, datetime(2026, 11, 3, tzinfo=UTC), 6 * HOUR)
+    await turn_until(notify, datetime(2026, 11, 3, tzinfo=UTC), 12 * HOUR)
 
     assert await received(notify, zones) == {name: [day] for name, day in days.items()}
 
@@ -103,9 +103,9 @@ async def test_expiry_fires_before_the_local_day(notify: NotifyHarness) -> None:
         await notify.member(name, time_zone=zone)
         await notify.earn(name, 100, ends)
         notify.wallet.amounts[name] = 100
-    await turn_until(notify, datetime(2026, 3, 15, tzinfo=UTC), 6 * HOUR)
+    await turn_until(notify, datetime(2026, 3, 15, tzinfo=UTC), 12 * HOUR)
     notify.wallet.amounts["m0"] = 0  # spent meanwhile
-    await turn_until(notify, datetime(2026, 4, 12, tzinfo=UTC), 6 * HOUR)
+    await turn_until(notify, datetime(2026, 4, 12, tzinfo=UTC), 12 * HOUR)
     last = {name: calendar.period_start(ends, calendar.Period.DAY, zone) for name, zone in zones.items()}
     expected = {
         name: [(day - timedelta(days=days)).isoformat() for days in ((30, 7, 1) if name != "m0" else (30,))]
@@ -120,7 +120,7 @@ async def test_leap_day_is_kept_on_the_day_before(notify: NotifyHarness) -> None
     await prepare(notify, on_date=notify_pb2.OnDate(date=notify_pb2.DATE_KIND_BIRTHDAY))
     notify.time.value = datetime(2027, 2, 26, 12, tzinfo=UTC)
     await notify.member(birthday="2000-02-29")
-    await turn_until(notify, datetime(2027, 3, 3, tzinfo=UTC), 6 * HOUR)
+    await turn_until(notify, datetime(2027, 3, 3, tzinfo=UTC), 12 * HOUR)
 
     assert await received(notify, {"m1": "UTC"}) == {"m1": ["2027-02-28"]}
 
@@ -134,10 +134,10 @@ async def test_anniversary_counts_years(notify: NotifyHarness) -> None:
         on_date=notify_pb2.OnDate(date=notify_pb2.DATE_KIND_ATTRIBUTE, attribute="signed_on"),
     )
     await notify.member(attributes={"signed_on": "2024-03-03"})
-    await turn_until(notify, datetime(2026, 3, 5, tzinfo=UTC), 6 * HOUR)
+    await turn_until(notify, datetime(2026, 3, 5, tzinfo=UTC), 12 * HOUR)
     now = await received(notify, {"m1": "UTC"})
     notify.time.value = START + timedelta(days=364)
-    await turn_until(notify, START + timedelta(days=367), 6 * HOUR)
+    await turn_until(notify, START + timedelta(days=367), 12 * HOUR)
 
     assert now == {"m1": ["2026-03-03"]}
     assert (await received(notify, {"m1": "UTC"}))["m1"] == ["2026-03-03", "2027-03-01", "2027-03-03"]

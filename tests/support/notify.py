@@ -25,8 +25,8 @@ from plaudit.program.v1 import events_pb2 as program_events
 from plaudit.program.v1 import program_pb2
 
 from services.kernel import clock, db, due, feed, rpc, times
+from services.notify import causes, ports, server, worker
 from services.notify import events as notify_events
-from services.notify import ports, server, worker
 from services.notify.model import AttemptOutcome
 from services.notify.operations import days
 from services.notify.operations.context import Context
@@ -179,7 +179,7 @@ class NotifyHarness:
 
     async def follow(self, service: str = "program") -> None:
         """Follows a feed to its end."""
-        source = LocalSource(self.feeds[service])
+        source = LocalSource(self.feeds[service], types=causes.types_of(service))
         follower = worker.build_follower(self.context, service, source)
         while await follower.catch_up(await source.list_heads(0)):
             pass
