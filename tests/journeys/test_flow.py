@@ -16,10 +16,7 @@ REWARDED = "Merci : votre récompense est là"
 
 
 async def test_friend_is_brought_paid_for_and_refunded(stack: Stack) -> None:
-    """A link brings a friend; both are paid after the hold; a level pays; a refund takes back what the link gave.
-
-    Meanwhile the referrer's inbox tells it as it happens, and a mail in the referrer's language.
-    """
+    """A link brings a friend: both are paid after the hold, told in their language, and pay back after a refund."""
     told: list[dict[str, Any]] = []
     ids: list[str] = []
     async with stack.client() as client, httpx.AsyncClient(base_url=stack.url, timeout=30) as outside:

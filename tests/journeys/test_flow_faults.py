@@ -118,10 +118,7 @@ async def assert_reached(client: httpx.AsyncClient) -> None:
 
 
 async def test_flow_survives_everything(survivor: Stack, tmp_path: Path) -> None:
-    """Whatever is killed and emptied meanwhile, each pair ends where it would have, and all adds up.
-
-    So does what people reached by three years of activity, sent twice, in any order and in two halves at once.
-    """
+    """Whatever dies, each pair and everybody of three years of activity, sent twice, end where they must."""
     killed: list[str] = []
     rows = list(activity.rows())
     random.shuffle(rows)
