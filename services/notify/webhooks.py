@@ -82,24 +82,34 @@ class Poster:
         host = f"[{address}]" if ":" in address else address
         target = urlunsplit(parts._replace(netloc=f"{host}:{parts.port}" if parts.port else host, fragment=""))
         try:
-            response = await self._client.post(
+            async with self._client.stream(
+                "POST",
                 target,
                 content=content,
                 headers={**headers, "host": parts.netloc, "user-agent": "plaudit-webhooks"},
                 extensions={"sni_hostname": parts.hostname},
-            )
+            ) as response:
+                return _outcome(response, await _beginning(response))
         except (httpx.HTTPError, OSError) as error:
             # An endpoint knows a message by its id, so that one more attempt does no harm.
             return Handover(AttemptOutcome.DEFERRED, 0, type(error).__name__)
-        return _outcome(response)
 
     async def close(self) -> None:
         """Ends all connections."""
         await self._client.aclose()
 
 
-def _outcome(response: httpx.Response) -> Handover:
-    text = response.text[:RESPONSE_LENGTH_MAX].replace("\0", "")
+async def _beginning(response: httpx.Response) -> str:
+    """Reads the beginning of an answer, which may have no end."""
+    found = b""
+    async for chunk in response.aiter_bytes(RESPONSE_LENGTH_MAX):
+        found += chunk
+        if len(found) >= RESPONSE_LENGTH_MAX:
+            break
+    return found[:RESPONSE_LENGTH_MAX].decode(errors="replace").replace("\0", "")
+
+
+def _outcome(response: httpx.Response, text: str) -> Handover:
     if response.is_success:
         return Handover(AttemptOutcome.ACCEPTED, response.status_code, text)
     if response.status_code == GONE:
