@@ -28,6 +28,8 @@ READ_MAX = 1000
 # How long a call for heads waits for news before it answers that there are none.
 WAIT_S = 5.0
 RETRY_S = 1.0
+# How long events wait for what led to them, before they are read again.
+CAUSES_WAIT_S = 5.0
 # How often the heads are looked at while somebody waits: the latency that polling adds.
 POLL_S = 0.05
 EVENT_ATTEMPTS_MAX = 3
@@ -239,6 +241,36 @@ class HeadWatch:
 Handler = Callable[[db.Connection, str, list[Incoming]], Awaitable[None]]
 
 
+class After:
+    """A feed whose events are handled only once another one has been followed as far as it reached by then.
+
+    What one service publishes follows from what it had read of another: who follows both would otherwise meet effects
+    whose causes it has yet to see. `first` is the other feed and `follower` the one that follows it, here or in another
+    replica. Where that one does not come on, the events are read again later.
+    """
+
+    def __init__(self, source: Source, *, first: Source, follower: "Follower") -> None:
+        self._source = source
+        self._first = first
+        self._follower = follower
+
+    async def list_heads(self, wait_s: float) -> list[Head]:
+        """Tells the heads, after waiting for news."""
+        return await self._source.list_heads(wait_s)
+
+    async def read(self, program_id: str, partition: int, after_position: int) -> Page:
+        """Reads events, and waits until what led to them was seen. Raises DEPENDENCY_UNAVAILABLE."""
+        page = await self._source.read(program_id, partition, after_position)
+        if page.events:
+            heads = [head for head in await self._first.list_heads(0) if head.program_id == program_id]
+            deadline = asyncio.get_running_loop().time() + CAUSES_WAIT_S
+            while not await self._follower.has_reached(heads):
+                if asyncio.get_running_loop().time() > deadline:
+                    raise errors.dependency_unavailable("feed")
+                await asyncio.sleep(POLL_S)
+        return page
+
+
 class Follower:
     """Follows one feed: reads what is new and calls the handler in the transaction that moves the cursor.
 
@@ -285,6 +317,11 @@ class Follower:
             if isinstance(outcome, BaseException):
                 raise outcome
         return any(moved)
+
+    async def has_reached(self, heads: Sequence[Head]) -> bool:
+        """Tells whether all before some heads is dealt with."""
+        cursors = await db.read(self._pool, self._read_cursors)
+        return all(cursors.get((head.program_id, head.partition), 0) >= head.position for head in heads)
 
     async def _read_cursors(self, connection: db.Connection) -> dict[tuple[str, int], int]:
         rows = await connection.fetch(QUERIES["list_cursors"], self._name)

@@ -111,10 +111,9 @@ async def work(settings: WorkSettings) -> None:
     peers = RemotePeers(channels["gamification"], identity)
     sender = Sender(context, ports.Outside(mailer, poster, ledger, peers))
     running = worker.build_worker(context, sender, settings.redis_url)
-    followers = [
-        worker.build_follower(context, name, worker.remote_source(name, channel, identity))
-        for name, channel in channels.items()
-    ]
+    followers = worker.build_followers(
+        context, {name: worker.remote_source(name, channel, identity) for name, channel in channels.items()}
+    )
     await process.until_stopped(running.async_run(), *(follower.run() for follower in followers))
     sender.stop()
     await running.close()

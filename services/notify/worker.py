@@ -1,5 +1,7 @@
 """Notify's jobs and followers: each a thin call to an operation."""
 
+from collections.abc import Mapping
+
 import grpc
 
 from services.kernel import db, due, feed, feed_rpc, jobs, rpc
@@ -9,6 +11,8 @@ from services.notify.operations.context import Context
 from services.notify.operations.deciding import DELIVER
 from services.notify.operations.observing import observe
 from services.notify.operations.sending import DRAIN_S, Sender
+
+PROGRAM = "program"
 
 
 def build_worker(context: Context, sender: Sender, redis_url: str) -> jobs.Worker:
@@ -34,6 +38,20 @@ def build_follower(context: Context, service: str, source: feed.Source) -> feed.
         await observe(context, connection, program_id, causes.read(service, incoming))
 
     return feed.Follower(f"notify-{service}", source=source, pool=context.pool, handler=handle)
+
+
+def build_followers(context: Context, sources: Mapping[str, feed.Source]) -> list[feed.Follower]:
+    """Makes the followers of all feeds: of the program's first, from which all that the others tell follows.
+
+    A member's language, for example, is known before a message about the member is made.
+    """
+    first = build_follower(context, PROGRAM, sources[PROGRAM])
+    others = [
+        build_follower(context, service, feed.After(source, first=sources[PROGRAM], follower=first))
+        for service, source in sources.items()
+        if service != PROGRAM
+    ]
+    return [first, *others]
 
 
 def remote_source(service: str, channel: grpc.aio.Channel, identity: rpc.ServiceIdentity) -> feed.Source:

@@ -321,7 +321,7 @@ def _as_documented(method: MethodDescriptor) -> Answer:
 USUAL: dict[str, Answer] = {
     **{
         method.name: _as_documented(method)
-        for name in ("gamification", "referral")
+        for name in ("gamification", "notify", "referral")
         for file in CONTRACTS[name]
         for service in file.services_by_name.values()
         for method in service.methods

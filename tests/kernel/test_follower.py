@@ -346,3 +346,36 @@ def test_cursor_beyond_its_feed_is_told() -> None:
     assert (sound.examined, sound.problems) == (2, ())
     assert [problem.partition(":")[0] for problem in broken.problems] == ["one/0", "gone/0"]
     assert [row.value for row in feed.lag("a-b", {("one", 0): 7}, heads)] == ["3", "5"]
+
+
+async def test_effects_wait_for_what_led_to_them(feed_pool: db.Pool, own_pool: db.Pool) -> None:
+    """What a feed tells is handled only once the other feed was followed as far as it reached by then."""
+    source, causes, effects = LocalSource(feed_pool), Handling(), Handling()
+    first = follower(source, own_pool, causes, "first")
+    second = follower(feed.After(source, first=source, follower=first), own_pool, effects, "second")
+    await publish(feed_pool, happened("m1"), happened("m2"))
+    waiting = asyncio.create_task(catch_up(second, feed_pool))
+    await eventually(lambda: source.reads == [0])
+    before = list(effects.pages)
+    await catch_up(first, feed_pool)
+    await waiting
+
+    assert (before, causes.pages, effects.pages) == ([], [[1, 2]], [[1, 2]])
+
+
+async def test_effects_come_again_where_their_causes_do_not_come_on(
+    feed_pool: db.Pool, own_pool: db.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the other feed is not followed nothing is handled, nothing is set aside, and all comes again later."""
+    monkeypatch.setattr(feed, "CAUSES_WAIT_S", 0)
+    source, effects = LocalSource(feed_pool), Handling()
+    first = follower(source, own_pool, name="first")
+    second = follower(feed.After(source, first=source, follower=first), own_pool, effects, "second")
+    await publish(feed_pool, happened("m1"))
+    with pytest.raises(errors.DomainError, match="DEPENDENCY_UNAVAILABLE"):
+        await second.catch_up(await heads(feed_pool))
+    before = list(effects.pages)
+    await catch_up(first, feed_pool)
+    await catch_up(second, feed_pool)
+
+    assert (before, effects.pages, await dead_letters(own_pool)) == ([], [[1]], [])

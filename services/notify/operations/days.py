@@ -6,7 +6,7 @@ is over for longer than another one is decided as too late.
 
 import calendar as months
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -81,7 +81,9 @@ async def see_to_zones(connection: db.Connection, program_id: str, zones: set[st
     if not today:
         return
     added = await members.add_zones(connection, program_id, today)
-    await due.schedule(connection, [day_item(program_id, zone, day) for zone, day in added])
+    # Due from now on: it has not waited since the day began.
+    items = [replace(day_item(program_id, zone, day), due_at=now) for zone, day in added]
+    await due.schedule(connection, items)
 
 
 async def turn(context: Context, item: due.DueItem) -> None:
