@@ -220,13 +220,17 @@ async def test_earning_table_pays_what_it_shows(stack: Stack) -> None:
         amounts = [[effect["amount"] for effect in result["effects"]] for result in results]
         assert amounts == [["100"], [], ["1200"], ["200"], ["50"], [], ["50"]]
         assert [denial["reason"] for denial in results[5]["denials"]] == ["ALREADY_PAID"]
+        waiting = await points(client, "advocate")
+        confirmed = await client.post("/v1/events/t4:confirm", json={})
+        assert (waiting["available"], waiting["pending"], confirmed.status_code) == ("0", "200", 200)
         assert (await points(client, "advocate"))["available"] == "200"
         assert (await points(client, "payee"))["available"] == str(100 + 1200 + 50 + 50)
-    shown = {row["eventType"]: row["amount"] for row in table if row["fixed"]}
+    shown = {row["ruleId"]: row["amount"] for row in table if row["fixed"] and not row["ruleId"].startswith("journey-")}
     assert shown == {
-        "subscription.started": "100",
-        "subscription.renewed": "1200",
-        "referral.qualified": "200",
-        "survey.completed": "50",
-        "review.submitted": "50",
+        "subscription-started-monthly": "100",
+        "subscription-renewed-yearly": "1200",
+        "referral-qualified": "200",
+        "referral-welcomed": "100",
+        "survey-completed": "50",
+        "review-submitted": "50",
     }
