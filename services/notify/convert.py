@@ -366,13 +366,18 @@ def preferences(message: notify_pb2.Preferences) -> model.Preferences:
         member_id=message.member_id,
         muted=tuple(
             dict.fromkeys(
-                model.Mute(each.topic, _chosen(model.Channel, notify_pb2.Channel, "CHANNEL_", each.channel))
-                for each in message.muted
+                model.Mute(each.topic, channel) for each in message.muted for channel in _channels(each.channel)
             )
         ),
         quiet=_quiet(message, "preferences"),
         clock_minute=clock(message.clock, "preferences.clock"),
     )
+
+
+def _channels(number: int) -> list[model.Channel]:
+    """Lists the channel that is meant, or all where none is named."""
+    chosen = _chosen(model.Channel, notify_pb2.Channel, "CHANNEL_", number)
+    return list(model.Channel) if chosen is None else [chosen]
 
 
 def preferences_to_proto(value: model.Preferences) -> notify_pb2.Preferences:

@@ -60,7 +60,7 @@ def _date_fault(value: str) -> str | None:
 
 
 def _email_fault(value: str) -> str | None:
-    return None if EMAIL.match(value) else "is not an e-mail address"
+    return None if value.isprintable() and EMAIL.match(value) else "is not an e-mail address"
 
 
 _KIND_FAULTS: dict[int, Callable[[str], str | None]] = {
