@@ -4,7 +4,8 @@ from google.protobuf.message import Message
 from plaudit.notify.v1 import events_pb2
 
 from services.kernel import feed
-from services.notify import convert, model
+from services.notify import model
+from services.notify.convert import messages
 
 
 def encode(event: model.Published) -> feed.Outgoing:
@@ -12,11 +13,11 @@ def encode(event: model.Published) -> feed.Outgoing:
     match event:
         case model.Ended():
             ended = events_pb2.DeliveryEnded(
-                delivery=convert.delivery_to_proto(event.delivery), causation_depth=event.delivery.depth
+                delivery=messages.delivery_to_proto(event.delivery), causation_depth=event.delivery.depth
             )
             return _outgoing(event.delivery.member_id, ended)
         case model.PreferencesChanged():
-            preferences = convert.preferences_to_proto(event.preferences)
+            preferences = messages.preferences_to_proto(event.preferences)
             return _outgoing(event.preferences.member_id, events_pb2.PreferencesChanged(preferences=preferences))
 
 

@@ -19,7 +19,8 @@ from plaudit.notify.v1 import (
 
 from services.kernel import calls, errors, feed_rpc, fields, rpc, tokens
 from services.kernel.interceptors import Authenticate
-from services.notify import convert, links, model
+from services.notify import links, model
+from services.notify.convert import definitions, messages, values
 from services.notify.operations import inboxes, listings, programs
 from services.notify.operations.context import Context
 from services.notify.webhooks import Poster
@@ -47,7 +48,7 @@ class MessageServicer(message_service_pb2_grpc.MessageServiceServicer):
             page_token=request.page_token,
         )
         return message_service_pb2.ListMessagesResponse(
-            messages=[convert.inbox_message_to_proto(each) for each in found],
+            messages=[messages.inbox_message_to_proto(each) for each in found],
             next_page_token=token,
             unread_count=unread,
         )
@@ -62,7 +63,7 @@ class MessageServicer(message_service_pb2_grpc.MessageServiceServicer):
         )
         async for message, position in told:
             yield message_service_pb2.StreamMessagesResponse(
-                message=convert.inbox_message_to_proto(message) if message else None, position=position
+                message=messages.inbox_message_to_proto(message) if message else None, position=position
             )
 
     async def MarkMessagesRead(  # noqa: N802 - the contract's name
@@ -79,7 +80,7 @@ class MessageServicer(message_service_pb2_grpc.MessageServiceServicer):
         """Tells what a member wants."""
         del context
         found = await inboxes.get_preferences(self._context, calls.current().program_id, request.member_id)
-        return message_service_pb2.GetPreferencesResponse(preferences=convert.preferences_to_proto(found))
+        return message_service_pb2.GetPreferencesResponse(preferences=messages.preferences_to_proto(found))
 
     async def UpdatePreferences(  # noqa: N802 - the contract's name
         self, request: message_service_pb2.UpdatePreferencesRequest, context: Any
@@ -89,10 +90,10 @@ class MessageServicer(message_service_pb2_grpc.MessageServiceServicer):
         stored = await inboxes.update_preferences(
             self._context,
             calls.current().program_id,
-            convert.preferences(request.preferences),
-            convert.etag(request.preferences.etag),
+            messages.preferences(request.preferences),
+            values.etag(request.preferences.etag),
         )
-        return message_service_pb2.UpdatePreferencesResponse(preferences=convert.preferences_to_proto(stored))
+        return message_service_pb2.UpdatePreferencesResponse(preferences=messages.preferences_to_proto(stored))
 
 
 class TriggerServicer(trigger_service_pb2_grpc.TriggerServiceServicer):
@@ -114,7 +115,7 @@ class TriggerServicer(trigger_service_pb2_grpc.TriggerServiceServicer):
             page_token=request.page_token,
         )
         return trigger_service_pb2.ListTriggersResponse(
-            triggers=[convert.trigger_to_proto(each) for each in found], next_page_token=token
+            triggers=[definitions.trigger_to_proto(each) for each in found], next_page_token=token
         )
 
     async def GetTrigger(  # noqa: N802 - the contract's name
@@ -125,7 +126,7 @@ class TriggerServicer(trigger_service_pb2_grpc.TriggerServiceServicer):
         found = await programs.get_trigger(
             self._context, calls.current().program_id, request.trigger_id, request.version or None
         )
-        return trigger_service_pb2.GetTriggerResponse(trigger=convert.trigger_to_proto(found))
+        return trigger_service_pb2.GetTriggerResponse(trigger=definitions.trigger_to_proto(found))
 
     async def UpdateTrigger(  # noqa: N802 - the contract's name
         self, request: trigger_service_pb2.UpdateTriggerRequest, context: Any
@@ -135,11 +136,13 @@ class TriggerServicer(trigger_service_pb2_grpc.TriggerServiceServicer):
         stored, replayed = await programs.update_trigger(
             self._context,
             calls.current().program_id,
-            convert.trigger(request.trigger),
-            expected=convert.etag(request.trigger.etag),
+            definitions.trigger(request.trigger),
+            expected=values.etag(request.trigger.etag),
             request_id=request.request_id,
         )
-        return trigger_service_pb2.UpdateTriggerResponse(trigger=convert.trigger_to_proto(stored), replayed=replayed)
+        return trigger_service_pb2.UpdateTriggerResponse(
+            trigger=definitions.trigger_to_proto(stored), replayed=replayed
+        )
 
     async def ListTemplates(  # noqa: N802 - the contract's name
         self, request: trigger_service_pb2.ListTemplatesRequest, context: Any
@@ -154,7 +157,7 @@ class TriggerServicer(trigger_service_pb2_grpc.TriggerServiceServicer):
             page_token=request.page_token,
         )
         return trigger_service_pb2.ListTemplatesResponse(
-            templates=[convert.template_to_proto(each) for each in found], next_page_token=token
+            templates=[definitions.template_to_proto(each) for each in found], next_page_token=token
         )
 
     async def GetTemplate(  # noqa: N802 - the contract's name
@@ -165,7 +168,7 @@ class TriggerServicer(trigger_service_pb2_grpc.TriggerServiceServicer):
         found = await programs.get_template(
             self._context, calls.current().program_id, request.template_id, request.version or None
         )
-        return trigger_service_pb2.GetTemplateResponse(template=convert.template_to_proto(found))
+        return trigger_service_pb2.GetTemplateResponse(template=definitions.template_to_proto(found))
 
     async def UpdateTemplate(  # noqa: N802 - the contract's name
         self, request: trigger_service_pb2.UpdateTemplateRequest, context: Any
@@ -175,11 +178,13 @@ class TriggerServicer(trigger_service_pb2_grpc.TriggerServiceServicer):
         stored, replayed = await programs.update_template(
             self._context,
             calls.current().program_id,
-            convert.template(request.template),
-            expected=convert.etag(request.template.etag),
+            definitions.template(request.template),
+            expected=values.etag(request.template.etag),
             request_id=request.request_id,
         )
-        return trigger_service_pb2.UpdateTemplateResponse(template=convert.template_to_proto(stored), replayed=replayed)
+        return trigger_service_pb2.UpdateTemplateResponse(
+            template=definitions.template_to_proto(stored), replayed=replayed
+        )
 
     async def PreviewTemplate(  # noqa: N802 - the contract's name
         self, request: trigger_service_pb2.PreviewTemplateRequest, context: Any
@@ -194,7 +199,7 @@ class TriggerServicer(trigger_service_pb2_grpc.TriggerServiceServicer):
             locale=request.locale,
             data=fields.struct_to_dict(request.data) if request.HasField("data") else None,
         )
-        return trigger_service_pb2.PreviewTemplateResponse(rendering=convert.rendering_to_proto(shown))
+        return trigger_service_pb2.PreviewTemplateResponse(rendering=definitions.rendering_to_proto(shown))
 
     async def TestTemplate(  # noqa: N802 - the contract's name
         self, request: trigger_service_pb2.TestTemplateRequest, context: Any
@@ -209,7 +214,9 @@ class TriggerServicer(trigger_service_pb2_grpc.TriggerServiceServicer):
             locale=request.locale,
             request_id=request.request_id,
         )
-        return trigger_service_pb2.TestTemplateResponse(delivery=convert.delivery_to_proto(delivery), replayed=replayed)
+        return trigger_service_pb2.TestTemplateResponse(
+            delivery=messages.delivery_to_proto(delivery), replayed=replayed
+        )
 
     async def GetSettings(  # noqa: N802 - the contract's name
         self, request: trigger_service_pb2.GetSettingsRequest, context: Any
@@ -217,7 +224,7 @@ class TriggerServicer(trigger_service_pb2_grpc.TriggerServiceServicer):
         """Tells how the program writes."""
         del request, context
         found = await programs.get_settings(self._context, calls.current().program_id)
-        return trigger_service_pb2.GetSettingsResponse(settings=convert.settings_to_proto(found))
+        return trigger_service_pb2.GetSettingsResponse(settings=definitions.settings_to_proto(found))
 
     async def UpdateSettings(  # noqa: N802 - the contract's name
         self, request: trigger_service_pb2.UpdateSettingsRequest, context: Any
@@ -227,10 +234,10 @@ class TriggerServicer(trigger_service_pb2_grpc.TriggerServiceServicer):
         stored = await programs.update_settings(
             self._context,
             calls.current().program_id,
-            convert.settings(request.settings),
-            convert.etag(request.settings.etag),
+            definitions.settings(request.settings),
+            values.etag(request.settings.etag),
         )
-        return trigger_service_pb2.UpdateSettingsResponse(settings=convert.settings_to_proto(stored))
+        return trigger_service_pb2.UpdateSettingsResponse(settings=definitions.settings_to_proto(stored))
 
 
 class DeliveryServicer(delivery_service_pb2_grpc.DeliveryServiceServicer):
@@ -253,7 +260,7 @@ class DeliveryServicer(delivery_service_pb2_grpc.DeliveryServiceServicer):
             page_token=request.page_token,
         )
         return delivery_service_pb2.ListDecisionsResponse(
-            decisions=[convert.decision_to_proto(each) for each in found], next_page_token=token
+            decisions=[messages.decision_to_proto(each) for each in found], next_page_token=token
         )
 
     async def ListDeliveries(  # noqa: N802 - the contract's name
@@ -269,7 +276,7 @@ class DeliveryServicer(delivery_service_pb2_grpc.DeliveryServiceServicer):
             page_token=request.page_token,
         )
         return delivery_service_pb2.ListDeliveriesResponse(
-            deliveries=[convert.delivery_to_proto(each.delivery, each.attempts) for each in found],
+            deliveries=[messages.delivery_to_proto(each.delivery, each.attempts) for each in found],
             next_page_token=token,
         )
 
@@ -280,7 +287,7 @@ class DeliveryServicer(delivery_service_pb2_grpc.DeliveryServiceServicer):
         del context
         found = await listings.get_delivery(self._context, calls.current().program_id, request.delivery_id)
         return delivery_service_pb2.GetDeliveryResponse(
-            delivery=convert.delivery_to_proto(found.delivery, found.attempts)
+            delivery=messages.delivery_to_proto(found.delivery, found.attempts)
         )
 
     async def CreateSuppression(  # noqa: N802 - the contract's name
@@ -292,7 +299,7 @@ class DeliveryServicer(delivery_service_pb2_grpc.DeliveryServiceServicer):
             self._context,
             calls.current().program_id,
             request.email,
-            convert.suppression_reason(request.reason),
+            messages.suppression_reason(request.reason),
         )
         return delivery_service_pb2.CreateSuppressionResponse(
             reason=notify_pb2.SuppressionReason.Value(f"SUPPRESSION_REASON_{reason}")
@@ -318,7 +325,7 @@ class DeliveryServicer(delivery_service_pb2_grpc.DeliveryServiceServicer):
             page_token=request.page_token,
         )
         return delivery_service_pb2.ListEndpointsResponse(
-            endpoints=[convert.endpoint_to_proto(each) for each in found], next_page_token=token
+            endpoints=[messages.endpoint_to_proto(each) for each in found], next_page_token=token
         )
 
     async def UpdateEndpoint(  # noqa: N802 - the contract's name
@@ -329,10 +336,10 @@ class DeliveryServicer(delivery_service_pb2_grpc.DeliveryServiceServicer):
         stored, secret = await listings.update_endpoint(
             self._context,
             calls.current().program_id,
-            convert.endpoint(request.endpoint),
+            messages.endpoint(request.endpoint),
             is_public=await self._poster.check(request.endpoint.url),
         )
-        return delivery_service_pb2.UpdateEndpointResponse(endpoint=convert.endpoint_to_proto(stored), secret=secret)
+        return delivery_service_pb2.UpdateEndpointResponse(endpoint=messages.endpoint_to_proto(stored), secret=secret)
 
 
 class LinkServicer(link_service_pb2_grpc.LinkServiceServicer):

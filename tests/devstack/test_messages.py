@@ -3,10 +3,11 @@
 import pytest
 
 from services.devstack import messages
-from services.notify import convert, model, reports, respect, rules, templates
+from services.notify import model, reports, respect, rules, templates
+from services.notify.convert import definitions
 
 DATA = messages.load()
-TEMPLATES = [convert.template(request.template) for request in messages.template_requests(DATA)]
+TEMPLATES = [definitions.template(request.template) for request in messages.template_requests(DATA)]
 LOCALES = ("en", "fr", "ru", "id")
 
 
@@ -36,7 +37,7 @@ def test_message_speaks_four_languages(template: model.Template) -> None:
 
 def test_triggers_compile() -> None:
     """Each trigger compiles and names a template that there is, and every template has a trigger."""
-    triggers = [convert.trigger(request.trigger) for request in messages.trigger_requests(DATA)]
+    triggers = [definitions.trigger(request.trigger) for request in messages.trigger_requests(DATA)]
     for trigger in triggers:
         assert rules.compile_trigger(trigger).trigger is trigger
 
@@ -49,7 +50,7 @@ def test_report_compiles() -> None:
     from google.protobuf.json_format import ParseDict
     from plaudit.notify.v1 import notify_pb2
 
-    settings = convert.settings(ParseDict(DATA["settings"], notify_pb2.Settings()))
+    settings = definitions.settings(ParseDict(DATA["settings"], notify_pb2.Settings()))
     assert settings.report is not None
     compiled = reports.compile_report(settings.report)
 

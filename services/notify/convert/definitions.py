@@ -1,68 +1,27 @@
-"""Messages of the contracts and values of the model, each made of the other."""
+"""What a program defines: triggers, templates and settings, each read from the contract and told in it."""
 
 import re
 from collections.abc import Iterable, Sequence
-from datetime import datetime
-from enum import StrEnum
-from typing import Any, TypeVar
 
-from google.protobuf.struct_pb2 import Struct
-from google.protobuf.timestamp_pb2 import Timestamp
 from plaudit.notify.v1 import notify_pb2
 
-from services.kernel import errors, fields, times
+from services.kernel import fields
 from services.notify import model, templates
+from services.notify.convert import values
 from services.notify.model import SourceKind
 
-Chosen = TypeVar("Chosen", bound=StrEnum)
-
-CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)\Z")
 COLOR = re.compile(r"#[0-9a-fA-F]{6}\Z")
 WEEKDAYS = range(1, 8)
 DAYS_AHEAD = range(1, 366)
 
 
-def etag(text: str) -> int | None:
-    """Reads an etag: the version that it stands for, -1 for one that no version has, None for none."""
-    if not text:
-        return None
-    return int(text) if text.isdigit() and len(text) <= 18 else -1
-
-
-def _invalid(field: str, message: str) -> errors.DomainError:
-    return errors.field_invalid(errors.Violation(field, message))
-
-
-def clock(text: str, field: str) -> int | None:
-    """Reads a time of day as a minute of the day; None where it is empty. Raises FIELD_INVALID."""
-    if not text:
-        return None
-    match = CLOCK.match(text)
-    if match is None:
-        raise _invalid(field, "is not a time of day of the form HH:MM")
-    return int(match[1]) * 60 + int(match[2])
-
-
-def clock_to_text(minute: int | None) -> str:
-    """Writes a minute of the day as a time of day."""
-    return "" if minute is None else f"{minute // 60:02}:{minute % 60:02}"
-
-
-def _quiet(message: Any, prefix: str) -> model.Quiet | None:
-    since = clock(message.quiet_from, f"{prefix}.quietFrom")
-    until = clock(message.quiet_until, f"{prefix}.quietUntil")
-    if (since is None) != (until is None):
-        raise _invalid(f"{prefix}.quietUntil", "comes with quietFrom, or neither is set")
-    return None if since is None or until is None else model.Quiet(since, until)
-
-
 def trigger(message: notify_pb2.Trigger) -> model.Trigger:
     """Reads a trigger. Raises FIELD_INVALID."""
     channels = tuple(
-        dict.fromkeys(_chosen(model.Channel, notify_pb2.Channel, "CHANNEL_", each) for each in message.channels)
+        dict.fromkeys(values.chosen(model.Channel, notify_pb2.Channel, "CHANNEL_", each) for each in message.channels)
     )
     if None in channels:
-        raise _invalid("trigger.channels", "must name EMAIL, INBOX or WEBHOOK")
+        raise values.invalid("trigger.channels", "must name EMAIL, INBOX or WEBHOOK")
     return model.Trigger(
         trigger_id=message.trigger_id,
         display_name=message.display_name,
@@ -78,7 +37,7 @@ def trigger(message: notify_pb2.Trigger) -> model.Trigger:
         is_transactional=message.transactional,
         gather_minutes=message.gather_minutes,
         delay_minutes=message.delay_minutes,
-        clock_minute=clock(message.clock, "trigger.clock"),
+        clock_minute=values.clock(message.clock, "trigger.clock"),
         retries_unknown=message.unknown_policy != notify_pb2.UNKNOWN_POLICY_STOP,
     )
 
@@ -97,22 +56,22 @@ def _source(message: notify_pb2.Trigger) -> model.Source:
         case "on_schedule":
             weekdays = _within(message.on_schedule.weekdays, WEEKDAYS, "trigger.onSchedule.weekdays")
             return model.Source(SourceKind.SCHEDULE, weekdays=weekdays, active_days=message.on_schedule.active_days)
-    raise _invalid("trigger", "must have one of onEvent, onInactivity, onDate, onExpiry and onSchedule")
+    raise values.invalid("trigger", "must have one of onEvent, onInactivity, onDate, onExpiry and onSchedule")
 
 
 def _date_source(message: notify_pb2.OnDate) -> model.Source:
-    kind = _chosen(model.DateKind, notify_pb2.DateKind, "DATE_KIND_", message.date)
+    kind = values.chosen(model.DateKind, notify_pb2.DateKind, "DATE_KIND_", message.date)
     if kind is None:
-        raise _invalid("trigger.onDate.date", "is required")
+        raise values.invalid("trigger.onDate.date", "is required")
     if (kind is model.DateKind.ATTRIBUTE) != bool(message.attribute):
-        raise _invalid("trigger.onDate.attribute", "comes with the date ATTRIBUTE, and with no other")
+        raise values.invalid("trigger.onDate.attribute", "comes with the date ATTRIBUTE, and with no other")
     return model.Source(SourceKind.DATE, date=kind, attribute=message.attribute)
 
 
 def _within(numbers: Iterable[int], allowed: range, field: str) -> tuple[int, ...]:
     found = tuple(sorted(set(numbers)))
     if any(each not in allowed for each in found):
-        raise _invalid(field, f"must lie within {allowed[0]} and {allowed[-1]}")
+        raise values.invalid(field, f"must lie within {allowed[0]} and {allowed[-1]}")
     return found
 
 
@@ -133,10 +92,10 @@ def trigger_to_proto(value: model.Trigger) -> notify_pb2.Trigger:
         transactional=value.is_transactional,
         gather_minutes=value.gather_minutes,
         delay_minutes=value.delay_minutes,
-        clock=clock_to_text(value.clock_minute),
+        clock=values.clock_to_text(value.clock_minute),
         unknown_policy=notify_pb2.UNKNOWN_POLICY_RETRY if value.retries_unknown else notify_pb2.UNKNOWN_POLICY_STOP,
-        create_time=_time(value.created_at),
-        update_time=_time(value.updated_at),
+        create_time=values.optional_time(value.created_at),
+        update_time=values.optional_time(value.updated_at),
         etag=str(value.version),
     )
     source = value.source
@@ -161,7 +120,7 @@ def template(message: notify_pb2.Template) -> model.Template:
     """Reads a template. Raises FIELD_INVALID."""
     names = [each.locale for each in message.locales]
     if len(set(names)) < len(names):
-        raise _invalid("template.locales", "have a language twice")
+        raise values.invalid("template.locales", "have a language twice")
     return model.Template(
         template_id=message.template_id,
         display_name=message.display_name,
@@ -206,9 +165,9 @@ def template_to_proto(value: model.Template) -> notify_pb2.Template:
             )
             for each in value.locales
         ],
-        sample=_struct(value.sample),
-        create_time=_time(value.created_at),
-        update_time=_time(value.updated_at),
+        sample=values.struct(value.sample),
+        create_time=values.optional_time(value.created_at),
+        update_time=values.optional_time(value.updated_at),
         etag=str(value.version),
     )
 
@@ -230,10 +189,10 @@ def settings(message: notify_pb2.Settings) -> model.Settings:
     """Reads how a program writes. Raises FIELD_INVALID."""
     brand = message.brand
     if brand.color and not COLOR.match(brand.color):
-        raise _invalid("settings.brand.color", "is not a colour of the form #rrggbb")
+        raise values.invalid("settings.brand.color", "is not a colour of the form #rrggbb")
     for name, url in (("logoUrl", brand.logo_url), ("siteUrl", brand.site_url)):
         if url and not url.startswith(("https://", "http://")):
-            raise _invalid(f"settings.brand.{name}", "is not an address of the web")
+            raise values.invalid(f"settings.brand.{name}", "is not an address of the web")
     return model.Settings(
         brand=model.Brand(
             name=brand.name,
@@ -246,16 +205,16 @@ def settings(message: notify_pb2.Settings) -> model.Settings:
         ),
         time_zone=message.time_zone or "UTC",
         locale=message.locale or "en",
-        quiet=_quiet(message, "settings"),
+        quiet=values.quiet(message, "settings"),
         caps=tuple(_cap(cap, place) for place, cap in enumerate(message.caps)),
         report=_report(message.report) if message.HasField("report") else None,
     )
 
 
 def _cap(message: notify_pb2.FrequencyCap, place: int) -> model.Cap:
-    channel = _chosen(model.Channel, notify_pb2.Channel, "CHANNEL_", message.channel)
+    channel = values.chosen(model.Channel, notify_pb2.Channel, "CHANNEL_", message.channel)
     if channel is None:
-        raise _invalid(f"settings.caps[{place}].channel", "is required")
+        raise values.invalid(f"settings.caps[{place}].channel", "is required")
     return model.Cap(channel, message.days, message.max_count, message.topic)
 
 
@@ -298,8 +257,8 @@ def settings_to_proto(value: model.Settings) -> notify_pb2.Settings:
         ),
         time_zone=value.time_zone,
         locale=value.locale,
-        quiet_from=clock_to_text(value.quiet.from_minute) if value.quiet else "",
-        quiet_until=clock_to_text(value.quiet.until_minute) if value.quiet else "",
+        quiet_from=values.clock_to_text(value.quiet.from_minute) if value.quiet else "",
+        quiet_until=values.clock_to_text(value.quiet.until_minute) if value.quiet else "",
         caps=[
             notify_pb2.FrequencyCap(
                 channel=notify_pb2.Channel.Value(f"CHANNEL_{cap.channel}"),
@@ -310,7 +269,7 @@ def settings_to_proto(value: model.Settings) -> notify_pb2.Settings:
             for cap in value.caps
         ],
         report=_report_to_proto(value.report) if value.report else None,
-        update_time=_time(value.updated_at),
+        update_time=values.optional_time(value.updated_at),
         etag=str(value.version),
     )
 
@@ -343,150 +302,3 @@ def _report_to_proto(value: model.Report) -> notify_pb2.ReportDefinition:
         ],
         comparison_metric_id=value.comparison_metric_id,
     )
-
-
-def inbox_message_to_proto(value: model.InboxMessage) -> notify_pb2.InboxMessage:
-    """Tells a message of an inbox."""
-    return notify_pb2.InboxMessage(
-        message_id=str(value.delivery_id),
-        position=value.position,
-        topic=value.topic,
-        title=value.title,
-        body=value.body,
-        action_url=value.action_url,
-        action_label=value.action_label,
-        create_time=times.to_proto(value.created_at),
-        read_time=_time(value.read_at),
-    )
-
-
-def preferences(message: notify_pb2.Preferences) -> model.Preferences:
-    """Reads what a member wants. Raises FIELD_INVALID."""
-    return model.Preferences(
-        member_id=message.member_id,
-        muted=tuple(
-            dict.fromkeys(
-                model.Mute(each.topic, channel) for each in message.muted for channel in _channels(each.channel)
-            )
-        ),
-        quiet=_quiet(message, "preferences"),
-        clock_minute=clock(message.clock, "preferences.clock"),
-    )
-
-
-def _channels(number: int) -> list[model.Channel]:
-    """Lists the channel that is meant, or all where none is named."""
-    chosen = _chosen(model.Channel, notify_pb2.Channel, "CHANNEL_", number)
-    return list(model.Channel) if chosen is None else [chosen]
-
-
-def preferences_to_proto(value: model.Preferences) -> notify_pb2.Preferences:
-    """Tells what a member wants."""
-    return notify_pb2.Preferences(
-        member_id=value.member_id,
-        muted=[
-            notify_pb2.Mute(
-                topic=each.topic,
-                channel=notify_pb2.Channel.Value(f"CHANNEL_{each.channel or 'UNSPECIFIED'}"),
-            )
-            for each in value.muted
-        ],
-        quiet_from=clock_to_text(value.quiet.from_minute) if value.quiet else "",
-        quiet_until=clock_to_text(value.quiet.until_minute) if value.quiet else "",
-        clock=clock_to_text(value.clock_minute),
-        update_time=_time(value.updated_at),
-        etag=str(value.version),
-    )
-
-
-def decision_to_proto(value: model.Decision) -> notify_pb2.Decision:
-    """Tells a decision."""
-    return notify_pb2.Decision(
-        decision_id=str(value.decision_id),
-        trigger_id=value.trigger_id,
-        trigger_version=value.trigger_version,
-        member_id=value.member_id,
-        channel=notify_pb2.Channel.Value(f"CHANNEL_{value.channel}"),
-        cause_type=value.cause_type,
-        cause_id=value.cause_id,
-        outcome=notify_pb2.DecisionOutcome.Value(f"DECISION_OUTCOME_{value.outcome}"),
-        reason=value.reason,
-        delivery_id=str(value.delivery_id) if value.delivery_id else "",
-        decide_time=times.to_proto(value.decided_at),
-    )
-
-
-def delivery_to_proto(value: model.Delivery, attempts: Sequence[model.Attempt] = ()) -> notify_pb2.Delivery:
-    """Tells a delivery."""
-    return notify_pb2.Delivery(
-        delivery_id=str(value.delivery_id),
-        trigger_id=value.trigger_id,
-        trigger_version=value.trigger_version,
-        template_id=value.template_id,
-        template_version=value.template_version or 0,
-        member_id=value.member_id,
-        channel=notify_pb2.Channel.Value(f"CHANNEL_{value.channel}"),
-        topic=value.topic,
-        state=notify_pb2.DeliveryState.Value(f"DELIVERY_STATE_{value.state}"),
-        reason=value.reason,
-        send_time=times.to_proto(value.send_at),
-        cause_count=value.cause_count,
-        attempts=[
-            notify_pb2.Attempt(
-                number=each.number,
-                start_time=times.to_proto(each.started_at),
-                end_time=_time(each.ended_at),
-                outcome=notify_pb2.AttemptOutcome.Value(f"ATTEMPT_OUTCOME_{each.outcome}"),
-                code=each.code,
-                response=each.response,
-            )
-            for each in attempts
-        ],
-        create_time=times.to_proto(value.created_at),
-        end_time=_time(value.ended_at),
-    )
-
-
-def suppression_reason(number: notify_pb2.SuppressionReason.ValueType) -> str:
-    """Reads why an address gets no mail. Raises FIELD_INVALID."""
-    name = notify_pb2.SuppressionReason.Name(number).removeprefix("SUPPRESSION_REASON_")
-    if name == "UNSPECIFIED":
-        raise _invalid("reason", "is required")
-    return name
-
-
-def endpoint(message: notify_pb2.Endpoint) -> model.Endpoint:
-    """Reads an endpoint."""
-    return model.Endpoint(
-        endpoint_id=message.endpoint_id,
-        url=message.url,
-        event_types=tuple(dict.fromkeys(message.event_types)),
-        is_active=message.state != notify_pb2.ENDPOINT_STATE_DISABLED,
-    )
-
-
-def endpoint_to_proto(value: model.Endpoint) -> notify_pb2.Endpoint:
-    """Tells an endpoint, without its secret."""
-    return notify_pb2.Endpoint(
-        endpoint_id=value.endpoint_id,
-        url=value.url,
-        event_types=value.event_types,
-        state=notify_pb2.ENDPOINT_STATE_ACTIVE if value.is_active else notify_pb2.ENDPOINT_STATE_DISABLED,
-        reason=value.reason,
-        create_time=_time(value.created_at),
-    )
-
-
-def _chosen(kind: type[Chosen], proto: Any, prefix: str, number: int) -> Chosen | None:
-    name = proto.Name(number).removeprefix(prefix)
-    return None if name == "UNSPECIFIED" else kind(name)
-
-
-def _struct(values: dict[str, Any]) -> Struct:
-    message = Struct()
-    message.update(values)
-    return message
-
-
-def _time(value: datetime | None) -> Timestamp | None:
-    return times.to_proto(value) if value else None

@@ -1,0 +1,1 @@
+"""Messages of the contracts and values of the model, each made of the other."""
