@@ -309,7 +309,7 @@ class Follower:
 
         async def advance(head: Head) -> bool:
             async with slots:
-                return await self._advance(head)
+                return await self._advance(head, cursors.get((head.program_id, head.partition), 0))
 
         # All of them end before the first failure is told: no partition is worked behind the back of the next round.
         moved = await asyncio.gather(*(advance(head) for head in behind), return_exceptions=True)
@@ -327,31 +327,33 @@ class Follower:
         rows = await connection.fetch(QUERIES["list_cursors"], self._name)
         return {(row["program_id"], row["partition"]): row["position"] for row in rows}
 
-    async def _advance(self, head: Head) -> bool:
+    async def _advance(self, head: Head, position: int) -> bool:
+        # Read before the transaction: no connection and no lock is held while another service is waited for.
+        page = await self._source.read(head.program_id, head.partition, position)
+        if page.through_position == position:
+            return False
         try:
-            return await db.transaction(self._pool, lambda connection: self._work_page(connection, head))
+            return await db.transaction(
+                self._pool, lambda connection: self._work_page(connection, head, page, position)
+            )
         except Exception as error:
             if _is_awaited(error):
                 raise
             logs.get_logger().warning("feed_page_failed", follower=self._name, error=str(error))
-            return await self._advance_one_by_one(head)
+            return await self._advance_one_by_one(head, page, position)
 
-    async def _work_page(self, connection: db.Connection, head: Head) -> bool:
-        position = await self._lock_cursor(connection, head)
-        if position is None:
-            return False
-        page = await self._source.read(head.program_id, head.partition, position)
-        if page.through_position == position:
-            return False
+    async def _work_page(self, connection: db.Connection, head: Head, page: Page, after: int) -> bool:
+        """Works a page where the cursor stands right before it still, and tells whether there may be more."""
+        position = await self._lock_cursor(connection, head, after)
+        if position != after:
+            return position is not None
         if page.events:
             await self._handler(connection, head.program_id, page.events)
         await self._move_cursor(connection, head, page.through_position)
         return True
 
-    async def _advance_one_by_one(self, head: Head) -> bool:
+    async def _advance_one_by_one(self, head: Head, page: Page, position: int) -> bool:
         """Works the page that failed event by event, up to the first that fails; gives up on it in the end."""
-        position = (await db.read(self._pool, self._read_cursors)).get((head.program_id, head.partition), 0)
-        page = await self._source.read(head.program_id, head.partition, position)
         for event in page.events:
             try:
                 ours = await db.transaction(self._pool, lambda c, e=event, p=position: self._work_event(c, head, e, p))  # type: ignore[misc]
@@ -383,14 +385,14 @@ class Follower:
 
     async def _work_event(self, connection: db.Connection, head: Head, event: Incoming, after: int) -> bool:
         """Works one event where the cursor stands right before it still, and tells whether it did."""
-        if await self._lock_cursor(connection, head) != after:
+        if await self._lock_cursor(connection, head, after) != after:
             return False
         await self._handler(connection, head.program_id, [event])
         await self._move_cursor(connection, head, event.position)
         return True
 
     async def _set_aside(self, connection: db.Connection, head: Head, event: Incoming, after: int, error: str) -> bool:
-        if await self._lock_cursor(connection, head) != after:
+        if await self._lock_cursor(connection, head, after) != after:
             return False
         await connection.execute(
             QUERIES["insert_dead_letter"],
@@ -430,8 +432,10 @@ class Follower:
         await self._handler(connection, event.program_id, [event])
         return True
 
-    async def _lock_cursor(self, connection: db.Connection, head: Head) -> int | None:
-        await connection.execute(QUERIES["create_cursor"], head.program_id, self._name, head.partition)
+    async def _lock_cursor(self, connection: db.Connection, head: Head, expected: int) -> int | None:
+        """Locks the cursor and tells where it stands; None where another replica has it."""
+        if expected == 0:
+            await connection.execute(QUERIES["create_cursor"], head.program_id, self._name, head.partition)
         position = await connection.fetchval(QUERIES["lock_cursor"], head.program_id, self._name, head.partition)
         assert position is None or isinstance(position, int)
         return position
