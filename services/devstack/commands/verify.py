@@ -32,7 +32,8 @@ STEPS = (
     Step("lint", "ruff", ("check", *PYTHON_FILES)),
     Step("types", "mypy"),
     Step("walls", "lint-imports"),
-    Step("contracts and tests", "pytest"),
+    # On every core; the tests of a file stay together, since they share what is costly to start.
+    Step("contracts and tests", "pytest", ("--numprocesses=auto", "--dist=loadfile")),
 )
 
 
