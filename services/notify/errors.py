@@ -25,6 +25,12 @@ def delivery_not_found(delivery_id: str) -> DomainError:
     return _refusal(Code.NOT_FOUND, "DELIVERY_NOT_FOUND", message, {"deliveryId": delivery_id})
 
 
+def endpoint_not_found(endpoint_id: str) -> DomainError:
+    """Says that the program has no such endpoint."""
+    message = f"There is no endpoint {endpoint_id}."
+    return _refusal(Code.NOT_FOUND, "ENDPOINT_NOT_FOUND", message, {"endpointId": endpoint_id})
+
+
 def expression_invalid(field: str, fault: str) -> DomainError:
     """Says which expression is wrong, and why."""
     return DomainError(

@@ -409,6 +409,8 @@ class Endpoint:
     is_active: bool = True
     reason: str = ""
     created_at: datetime | None = None
+    # Until when the secret before the present one signs, too.
+    previous_ends_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

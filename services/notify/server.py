@@ -21,7 +21,7 @@ from services.kernel import calls, errors, feed_rpc, fields, rpc, tokens
 from services.kernel.interceptors import Authenticate
 from services.notify import links, model
 from services.notify.convert import definitions, messages, values
-from services.notify.operations import inboxes, listings, programs
+from services.notify.operations import endpoints, inboxes, listings, programs
 from services.notify.operations.context import Context
 from services.notify.webhooks import Poster
 
@@ -318,7 +318,7 @@ class DeliveryServicer(delivery_service_pb2_grpc.DeliveryServiceServicer):
     ) -> delivery_service_pb2.ListEndpointsResponse:
         """Lists endpoints."""
         del context
-        found, token = await listings.list_endpoints(
+        found, token = await endpoints.list_endpoints(
             self._context,
             calls.current().program_id,
             page_size=request.page_size,
@@ -333,13 +333,25 @@ class DeliveryServicer(delivery_service_pb2_grpc.DeliveryServiceServicer):
     ) -> delivery_service_pb2.UpdateEndpointResponse:
         """Makes or changes an endpoint."""
         del context
-        stored, secret = await listings.update_endpoint(
+        stored, secret = await endpoints.update_endpoint(
             self._context,
             calls.current().program_id,
             messages.endpoint(request.endpoint),
             is_public=await self._poster.check(request.endpoint.url),
         )
         return delivery_service_pb2.UpdateEndpointResponse(endpoint=messages.endpoint_to_proto(stored), secret=secret)
+
+    async def RotateEndpointSecret(  # noqa: N802 - the contract's name
+        self, request: delivery_service_pb2.RotateEndpointSecretRequest, context: Any
+    ) -> delivery_service_pb2.RotateEndpointSecretResponse:
+        """Gives an endpoint another secret."""
+        del context
+        stored, secret, replayed = await endpoints.rotate_secret(
+            self._context, calls.current().program_id, request.endpoint_id, request.request_id
+        )
+        return delivery_service_pb2.RotateEndpointSecretResponse(
+            endpoint=messages.endpoint_to_proto(stored), secret=secret, replayed=replayed
+        )
 
 
 class LinkServicer(link_service_pb2_grpc.LinkServiceServicer):

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -39,15 +39,18 @@ def payload(kind: str, occurred_at: datetime, data: Mapping[str, Any]) -> bytes:
     return orjson.dumps({"type": kind, "timestamp": times.to_text(occurred_at), "data": dict(data)})
 
 
-def headers(secret: str, message_id: str, now: datetime, content: bytes) -> dict[str, str]:
-    """Signs one attempt: the id is the same over all attempts, the time is that of this one."""
+def headers(signers: Sequence[str], message_id: str, now: datetime, content: bytes) -> dict[str, str]:
+    """Signs one attempt with each secret: the id is the same over all attempts, the time is that of this one."""
     timestamp = str(int(now.timestamp()))
     signed = f"{message_id}.{timestamp}.".encode() + content
-    key = base64.b64decode(secret.removeprefix(SECRET_PREFIX))
-    signature = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
     return {
         "content-type": "application/json",
         "webhook-id": message_id,
         "webhook-timestamp": timestamp,
-        "webhook-signature": f"v1,{signature}",
+        "webhook-signature": " ".join(f"v1,{_sign(secret, signed)}" for secret in signers),
     }
+
+
+def _sign(secret: str, signed: bytes) -> str:
+    key = base64.b64decode(secret.removeprefix(SECRET_PREFIX))
+    return base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()

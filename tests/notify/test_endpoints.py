@@ -4,7 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from plaudit.notify.v1 import delivery_service_pb2, notify_pb2
 
 from services.notify import webhooks
 from services.notify.model import AttemptOutcome, Endpoint
-from services.notify.operations import listings
+from services.notify.operations import endpoints
 from services.notify.ports import Handover
 from tests.support.notify import NotifyHarness
 from tests.support.refusals import refusal
@@ -32,8 +32,21 @@ PRIVATE = [
 async def make(notify: NotifyHarness, *types: str) -> str:
     """Makes an endpoint that wants to know of some causes; gives its secret."""
     endpoint = Endpoint("crm", "https://93.184.216.34/hook", types)
-    _, secret = await listings.update_endpoint(notify.context, "demo", endpoint, is_public=True)
+    _, secret = await endpoints.update_endpoint(notify.context, "demo", endpoint, is_public=True)
     return secret
+
+
+def signature(secret: str, headers: dict[str, str], content: bytes) -> str:
+    """Signs what came as Standard Webhooks has it, from the standard's text."""
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + content
+    digest = hmac.new(base64.b64decode(secret.removeprefix("whsec_")), signed, hashlib.sha256).digest()
+    return "v1," + base64.b64encode(digest).decode()
+
+
+async def rotate(notify: NotifyHarness, name: str, *, program: str = "demo") -> Any:
+    """Asks for another secret, under a request of a name."""
+    request = delivery_service_pb2.RotateEndpointSecretRequest(endpoint_id="crm", request_id=name)
+    return await notify.deliveries.RotateEndpointSecret(request, metadata=notify.metadata(program=program))
 
 
 async def test_endpoint_is_told_and_can_verify(notify: NotifyHarness) -> None:
@@ -43,11 +56,9 @@ async def test_endpoint_is_told_and_can_verify(notify: NotifyHarness) -> None:
     await notify.happen("other.thing")
     await notify.work()
     [(url, headers, content)] = notify.posted.posts
-    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + content
-    digest = hmac.new(base64.b64decode(secret.removeprefix("whsec_")), signed, hashlib.sha256).digest()
 
     assert url == "https://93.184.216.34/hook"
-    assert headers["webhook-signature"] == "v1," + base64.b64encode(digest).decode()
+    assert headers["webhook-signature"] == signature(secret, headers, content)
     assert json.loads(content)["type"] == "report.generated"
     assert json.loads(content)["data"] == {"memberId": "m1", "properties": {"pages": 3}}
 
@@ -101,7 +112,7 @@ async def test_secret_is_told_once_and_kept_hidden(notify: NotifyHarness) -> Non
     """A secret is told when the endpoint is made, never again, and is not in the database as it is."""
     secret = await make(notify, "*")
     endpoint = Endpoint("crm", "https://93.184.216.34/other", ("*",))
-    changed: Any = await listings.update_endpoint(notify.context, "demo", endpoint, is_public=True)
+    changed: Any = await endpoints.update_endpoint(notify.context, "demo", endpoint, is_public=True)
     row = await notify.context.pool.fetchrow("SELECT endpoint_id, url, secret FROM endpoints")
 
     assert secret.startswith("whsec_")
@@ -109,3 +120,37 @@ async def test_secret_is_told_once_and_kept_hidden(notify: NotifyHarness) -> Non
     assert row is not None
     assert row["url"] == "https://93.184.216.34/other"
     assert secret.encode() not in row["secret"]
+
+
+async def test_rotated_secret_signs_beside_the_one_before_for_a_day(notify: NotifyHarness) -> None:
+    """For 24 hours a message verifies with both secrets, the new one first; then with the new one alone."""
+    first = await make(notify, "*")
+    second = await rotate(notify, "one")
+    await notify.happen()
+    await notify.work()
+    notify.time.value += timedelta(hours=24)
+    await notify.happen()
+    await notify.work()
+    [(_, both, early), (_, one, late)] = notify.posted.posts
+
+    assert second.endpoint.previous_secret_expire_time.ToDatetime(UTC) == notify.time.value
+    assert both["webhook-signature"].split() == [signature(second.secret, both, early), signature(first, both, early)]
+    assert one["webhook-signature"] == signature(second.secret, one, late)
+
+
+async def test_rotation_that_is_repeated_gives_the_same_secret(notify: NotifyHarness) -> None:
+    """A request whose answer was lost gets it again, and changes nothing; another request gives another secret."""
+    await make(notify, "*")
+    first, again, other = await rotate(notify, "one"), await rotate(notify, "one"), await rotate(notify, "two")
+
+    assert (again.secret, again.replayed, again.endpoint) == (first.secret, True, first.endpoint)
+    assert other.secret != first.secret
+    assert not other.replayed
+
+
+async def test_secret_of_no_endpoint_is_not_rotated(notify: NotifyHarness) -> None:
+    """Who names no endpoint of its program is told so, also where another program has one of that name."""
+    await make(notify, "*")
+    refused = await refusal(rotate(notify, "one", program="other"))
+
+    assert refused.reason == "ENDPOINT_NOT_FOUND"

@@ -138,4 +138,5 @@ def endpoint_to_proto(value: model.Endpoint) -> notify_pb2.Endpoint:
         state=notify_pb2.ENDPOINT_STATE_ACTIVE if value.is_active else notify_pb2.ENDPOINT_STATE_DISABLED,
         reason=value.reason,
         create_time=values.optional_time(value.created_at),
+        previous_secret_expire_time=values.optional_time(value.previous_ends_at),
     )

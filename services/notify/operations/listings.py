@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from services.kernel import db, pages
-from services.kernel import errors as kernel_errors
-from services.notify import errors, model, signing
+from services.notify import errors, model
 from services.notify.operations import deciding
-from services.notify.operations.context import ENDPOINTS_PER_PROGRAM_MAX, Context
-from services.notify.store import deliveries, endpoints, members, programs
+from services.notify.operations.context import Context
+from services.notify.store import deliveries, members
 
 LAST = (datetime(9999, 12, 31, tzinfo=UTC), uuid.UUID(int=2**128 - 1))
 
@@ -106,43 +105,3 @@ async def delete_suppression(context: Context, program_id: str, email: str) -> b
     """Lets an address get mail again; tells whether it got none."""
     address = deciding.address_hash(program_id, email)
     return await db.transaction(context.pool, lambda c: members.delete_suppression(c, program_id, address))
-
-
-async def list_endpoints(
-    context: Context, program_id: str, *, page_size: int, page_token: str
-) -> tuple[list[model.Endpoint], str]:
-    """Lists a page of endpoints, and the token of the next one."""
-    limit = pages.page_size(page_size)
-    after = pages.read_cursor(page_token, "endpoints", program_id, parse=pages.parse_text) or ""
-    kept = await db.read(context.pool, lambda c: endpoints.list_endpoints(c, program_id, after, limit + 1))
-    found = [each.endpoint for each in kept]
-    if len(found) <= limit:
-        return found, ""
-    return found[:limit], pages.encode_token([found[limit - 1].endpoint_id], "endpoints", program_id)
-
-
-async def update_endpoint(
-    context: Context, program_id: str, endpoint: model.Endpoint, *, is_public: bool
-) -> tuple[model.Endpoint, str]:
-    """Makes or changes an endpoint; gives its secret where it is new. Raises ADDRESS_REFUSED and FIELD_INVALID."""
-    if not is_public:
-        raise errors.address_refused(endpoint.url)
-    secret = signing.new_secret()
-    hidden = signing.hide(context.secret_key, secret)
-
-    async def work(connection: db.Connection) -> tuple[model.Endpoint, str]:
-        now = await context.time.now(connection)
-        await programs.lock_program(connection, program_id, now)
-        known = await endpoints.list_endpoints(connection, program_id, "", ENDPOINTS_PER_PROGRAM_MAX)
-        names = {each.endpoint.endpoint_id for each in known}
-        if endpoint.endpoint_id not in names and len(names) >= ENDPOINTS_PER_PROGRAM_MAX:
-            message = f"would be more than {ENDPOINTS_PER_PROGRAM_MAX}; change one that is there"
-            raise kernel_errors.field_invalid(kernel_errors.Violation("endpoint", message))
-        created_at, stored = await endpoints.put_endpoint(connection, program_id, endpoint, hidden, now)
-        await programs.count_change(connection, program_id)
-        written = model.Endpoint(
-            endpoint.endpoint_id, endpoint.url, endpoint.event_types, endpoint.is_active, "", created_at
-        )
-        return written, secret if stored == hidden else ""
-
-    return await db.transaction(context.pool, work)

@@ -299,8 +299,8 @@ def _to_endpoint(known: _Known, made: Made, data: dict[str, Any]) -> Made:
         kind = causes[-1].type
         data = {"memberId": made.delivery.member_id, "properties": causes[-1].properties}
     content = signing.payload(kind, causes[-1].occurred_at, data)
-    secret = signing.reveal(known.looking.context.secret_key, kept.secret)
-    headers = signing.headers(secret, str(made.delivery.delivery_id), known.now, content)
+    secrets = [signing.reveal(known.looking.context.secret_key, each) for each in kept.secrets(known.now)]
+    headers = signing.headers(secrets, str(made.delivery.delivery_id), known.now, content)
     return replace(made, recipient=kept.endpoint.url, content=content, headers=headers)
 
 

@@ -525,7 +525,7 @@ UPDATE messages SET read_at = $4 WHERE program_id = $1 AND member_id = $2 AND po
 
 -- list_endpoints --
 -- Lists the endpoints behind an id.
-SELECT endpoint_id, url, event_types, state, reason, secret, failing_since_at, created_at
+SELECT endpoint_id, url, event_types, state, reason, secret, created_at, previous_secret, previous_ends_at, rotation_id
 FROM endpoints
 WHERE program_id = $1 AND endpoint_id > $2
 ORDER BY endpoint_id
@@ -537,7 +537,20 @@ INSERT INTO endpoints AS known (program_id, endpoint_id, url, event_types, state
 VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (program_id, endpoint_id) DO UPDATE
 SET url = excluded.url, event_types = excluded.event_types, state = excluded.state, reason = '', failing_since_at = NULL
-RETURNING known.created_at, known.secret;
+RETURNING
+    endpoint_id, url, event_types, state, reason, secret, created_at, previous_secret, previous_ends_at, rotation_id;
+
+-- find_endpoint --
+-- Reads an endpoint.
+SELECT endpoint_id, url, event_types, state, reason, secret, created_at, previous_secret, previous_ends_at, rotation_id
+FROM endpoints
+WHERE program_id = $1 AND endpoint_id = $2;
+
+-- rotate_secret --
+-- Gives an endpoint another secret; the one that it had signs until a time.
+UPDATE endpoints
+SET previous_secret = secret, secret = $3, previous_ends_at = $4, rotation_id = $5
+WHERE program_id = $1 AND endpoint_id = $2;
 
 -- note_endpoint_success --
 -- Forgets since when an endpoint failed.

@@ -305,6 +305,10 @@ CREATE TABLE endpoints (
     -- Since when every attempt failed; null where the last one did not.
     failing_since_at timestamptz,
     created_at timestamptz NOT NULL,
+    -- The secret before, until when messages are signed with it too, and the request that took its place.
+    previous_secret bytea,
+    previous_ends_at timestamptz,
+    rotation_id uuid,
     CONSTRAINT endpoints_key PRIMARY KEY (program_id, endpoint_id),
     CONSTRAINT endpoints_state_known CHECK (state IN ('ACTIVE', 'DISABLED'))
 );

@@ -1,7 +1,9 @@
 """Endpoints of programs that are told what happens."""
 
+import uuid
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from services.kernel import db
 from services.notify import model
@@ -10,35 +12,36 @@ from services.notify.store import QUERIES
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An endpoint with its secret, encrypted."""
+    """An endpoint with its secrets, encrypted, and the request that gave it the present one."""
 
     endpoint: model.Endpoint
     secret: bytes
+    previous_secret: bytes | None
+    rotation_id: uuid.UUID | None
+
+    def secrets(self, now: datetime) -> list[bytes]:
+        """Lists the secrets that sign at a time, the present one first."""
+        ends_at = self.endpoint.previous_ends_at
+        if self.previous_secret is None or ends_at is None or ends_at <= now:
+            return [self.secret]
+        return [self.secret, self.previous_secret]
 
 
 async def list_endpoints(connection: db.Connection, program_id: str, after: str, limit: int) -> list[Kept]:
     """Lists endpoints behind an id."""
-    rows = await connection.fetch(QUERIES["list_endpoints"], program_id, after, limit)
-    return [
-        Kept(
-            model.Endpoint(
-                row["endpoint_id"],
-                row["url"],
-                tuple(row["event_types"]),
-                row["state"] == "ACTIVE",
-                row["reason"],
-                row["created_at"],
-            ),
-            row["secret"],
-        )
-        for row in rows
-    ]
+    return [_kept(row) for row in await connection.fetch(QUERIES["list_endpoints"], program_id, after, limit)]
+
+
+async def find_endpoint(connection: db.Connection, program_id: str, endpoint_id: str) -> Kept | None:
+    """Reads an endpoint; None where there is none."""
+    row = await connection.fetchrow(QUERIES["find_endpoint"], program_id, endpoint_id)
+    return _kept(row) if row else None
 
 
 async def put_endpoint(
     connection: db.Connection, program_id: str, endpoint: model.Endpoint, secret: bytes, now: datetime
-) -> tuple[datetime, bytes]:
-    """Makes or changes an endpoint; gives when it was made and its secret, which is the given one where it is new."""
+) -> Kept:
+    """Makes or changes an endpoint, and gives it as it is now; the secret given is that of a new one."""
     row = await connection.fetchrow(
         QUERIES["put_endpoint"],
         program_id,
@@ -50,7 +53,33 @@ async def put_endpoint(
         now,
     )
     assert row is not None, "A row that is written is there."
-    return row["created_at"], row["secret"]
+    return _kept(row)
+
+
+async def rotate_secret(
+    connection: db.Connection,
+    program_id: str,
+    endpoint_id: str,
+    *,
+    secret: bytes,
+    previous_ends_at: datetime,
+    rotation_id: uuid.UUID,
+) -> None:
+    """Gives an endpoint another secret; the one that it had signs until a time."""
+    await connection.execute(QUERIES["rotate_secret"], program_id, endpoint_id, secret, previous_ends_at, rotation_id)
+
+
+def _kept(row: Any) -> Kept:
+    endpoint = model.Endpoint(
+        row["endpoint_id"],
+        row["url"],
+        tuple(row["event_types"]),
+        row["state"] == "ACTIVE",
+        row["reason"],
+        row["created_at"],
+        row["previous_ends_at"],
+    )
+    return Kept(endpoint, row["secret"], row["previous_secret"], row["rotation_id"])
 
 
 async def note_success(connection: db.Connection, program_id: str, endpoint_id: str) -> None:

@@ -70,6 +70,11 @@ class DeliveryServiceStub:
                 request_serializer=plaudit_dot_notify_dot_v1_dot_delivery__service__pb2.UpdateEndpointRequest.SerializeToString,
                 response_deserializer=plaudit_dot_notify_dot_v1_dot_delivery__service__pb2.UpdateEndpointResponse.FromString,
                 _registered_method=True)
+        self.RotateEndpointSecret = channel.unary_unary(
+                '/plaudit.notify.v1.DeliveryService/RotateEndpointSecret',
+                request_serializer=plaudit_dot_notify_dot_v1_dot_delivery__service__pb2.RotateEndpointSecretRequest.SerializeToString,
+                response_deserializer=plaudit_dot_notify_dot_v1_dot_delivery__service__pb2.RotateEndpointSecretResponse.FromString,
+                _registered_method=True)
 
 
 class DeliveryServiceServicer:
@@ -126,6 +131,14 @@ class DeliveryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RotateEndpointSecret(self, request, context):
+        """Gives an endpoint another secret, and tells it, which happens only here. For 24 hours messages are signed with the
+        one before, too, so that a receiver has time to change over. Fails with `ENDPOINT_NOT_FOUND`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DeliveryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -163,6 +176,11 @@ def add_DeliveryServiceServicer_to_server(servicer, server):
                     servicer.UpdateEndpoint,
                     request_deserializer=plaudit_dot_notify_dot_v1_dot_delivery__service__pb2.UpdateEndpointRequest.FromString,
                     response_serializer=plaudit_dot_notify_dot_v1_dot_delivery__service__pb2.UpdateEndpointResponse.SerializeToString,
+            ),
+            'RotateEndpointSecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateEndpointSecret,
+                    request_deserializer=plaudit_dot_notify_dot_v1_dot_delivery__service__pb2.RotateEndpointSecretRequest.FromString,
+                    response_serializer=plaudit_dot_notify_dot_v1_dot_delivery__service__pb2.RotateEndpointSecretResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -355,6 +373,33 @@ class DeliveryService:
             '/plaudit.notify.v1.DeliveryService/UpdateEndpoint',
             plaudit_dot_notify_dot_v1_dot_delivery__service__pb2.UpdateEndpointRequest.SerializeToString,
             plaudit_dot_notify_dot_v1_dot_delivery__service__pb2.UpdateEndpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateEndpointSecret(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plaudit.notify.v1.DeliveryService/RotateEndpointSecret',
+            plaudit_dot_notify_dot_v1_dot_delivery__service__pb2.RotateEndpointSecretRequest.SerializeToString,
+            plaudit_dot_notify_dot_v1_dot_delivery__service__pb2.RotateEndpointSecretResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,10 @@ class DeliveryServiceStub:
     """Makes or changes an endpoint, and tells the secret of a new one, which happens only here. Fails with
     `ADDRESS_REFUSED` where the address is not public, and with `FIELD_INVALID`.
     """
+    RotateEndpointSecret: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.RotateEndpointSecretRequest, _delivery_service_pb2.RotateEndpointSecretResponse]
+    """Gives an endpoint another secret, and tells it, which happens only here. For 24 hours messages are signed with the
+    one before, too, so that a receiver has time to change over. Fails with `ENDPOINT_NOT_FOUND`.
+    """
 
 @_typing.type_check_only
 class DeliveryServiceAsyncStub(DeliveryServiceStub):
@@ -70,6 +74,10 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     UpdateEndpoint: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.UpdateEndpointRequest, _delivery_service_pb2.UpdateEndpointResponse]  # type: ignore[assignment]
     """Makes or changes an endpoint, and tells the secret of a new one, which happens only here. Fails with
     `ADDRESS_REFUSED` where the address is not public, and with `FIELD_INVALID`.
+    """
+    RotateEndpointSecret: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.RotateEndpointSecretRequest, _delivery_service_pb2.RotateEndpointSecretResponse]  # type: ignore[assignment]
+    """Gives an endpoint another secret, and tells it, which happens only here. For 24 hours messages are signed with the
+    one before, too, so that a receiver has time to change over. Fails with `ENDPOINT_NOT_FOUND`.
     """
 
 class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -131,6 +139,16 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_delivery_service_pb2.UpdateEndpointResponse, _abc.Awaitable[_delivery_service_pb2.UpdateEndpointResponse]]:
         """Makes or changes an endpoint, and tells the secret of a new one, which happens only here. Fails with
         `ADDRESS_REFUSED` where the address is not public, and with `FIELD_INVALID`.
+        """
+
+    @_abc_1.abstractmethod
+    def RotateEndpointSecret(
+        self,
+        request: _delivery_service_pb2.RotateEndpointSecretRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_delivery_service_pb2.RotateEndpointSecretResponse, _abc.Awaitable[_delivery_service_pb2.RotateEndpointSecretResponse]]:
+        """Gives an endpoint another secret, and tells it, which happens only here. For 24 hours messages are signed with the
+        one before, too, so that a receiver has time to change over. Fails with `ENDPOINT_NOT_FOUND`.
         """
 
 def add_DeliveryServiceServicer_to_server(servicer: DeliveryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

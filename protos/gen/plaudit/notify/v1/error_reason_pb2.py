@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$plaudit/notify/v1/error_reason.proto\x12\x11plaudit.notify.v1*\xa4\x02\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\"\n\x1e\x45RROR_REASON_TRIGGER_NOT_FOUND\x10\x01\x12#\n\x1f\x45RROR_REASON_TEMPLATE_NOT_FOUND\x10\x02\x12#\n\x1f\x45RROR_REASON_DELIVERY_NOT_FOUND\x10\x03\x12#\n\x1f\x45RROR_REASON_EXPRESSION_INVALID\x10\x04\x12!\n\x1d\x45RROR_REASON_TEMPLATE_INVALID\x10\x05\x12\x1f\n\x1b\x45RROR_REASON_SENDER_MISSING\x10\x06\x12 \n\x1c\x45RROR_REASON_ADDRESS_REFUSED\x10\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$plaudit/notify/v1/error_reason.proto\x12\x11plaudit.notify.v1*\xc9\x02\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\"\n\x1e\x45RROR_REASON_TRIGGER_NOT_FOUND\x10\x01\x12#\n\x1f\x45RROR_REASON_TEMPLATE_NOT_FOUND\x10\x02\x12#\n\x1f\x45RROR_REASON_DELIVERY_NOT_FOUND\x10\x03\x12#\n\x1f\x45RROR_REASON_ENDPOINT_NOT_FOUND\x10\x08\x12#\n\x1f\x45RROR_REASON_EXPRESSION_INVALID\x10\x04\x12!\n\x1d\x45RROR_REASON_TEMPLATE_INVALID\x10\x05\x12\x1f\n\x1b\x45RROR_REASON_SENDER_MISSING\x10\x06\x12 \n\x1c\x45RROR_REASON_ADDRESS_REFUSED\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'plaudit.notify.v1.error_rea
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=60
-  _globals['_ERRORREASON']._serialized_end=352
+  _globals['_ERRORREASON']._serialized_end=389
 # @@protoc_insertion_point(module_scope)

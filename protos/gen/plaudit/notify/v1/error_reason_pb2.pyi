@@ -42,6 +42,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example of an ErrorInfo:
         { "reason": "DELIVERY_NOT_FOUND", "domain": "notify.plaudit", "metadata": { "deliveryId": "0199" } }
     """
+    ERROR_REASON_ENDPOINT_NOT_FOUND: _ErrorReason.ValueType  # 8
+    """The program has no such endpoint.
+
+    Example of an ErrorInfo:
+        { "reason": "ENDPOINT_NOT_FOUND", "domain": "notify.plaudit", "metadata": { "endpointId": "crm" } }
+    """
     ERROR_REASON_EXPRESSION_INVALID: _ErrorReason.ValueType  # 4
     """An expression does not compile or names unknown variables.
 
@@ -89,6 +95,12 @@ ERROR_REASON_DELIVERY_NOT_FOUND: ErrorReason.ValueType  # 3
 
 Example of an ErrorInfo:
     { "reason": "DELIVERY_NOT_FOUND", "domain": "notify.plaudit", "metadata": { "deliveryId": "0199" } }
+"""
+ERROR_REASON_ENDPOINT_NOT_FOUND: ErrorReason.ValueType  # 8
+"""The program has no such endpoint.
+
+Example of an ErrorInfo:
+    { "reason": "ENDPOINT_NOT_FOUND", "domain": "notify.plaudit", "metadata": { "endpointId": "crm" } }
 """
 ERROR_REASON_EXPRESSION_INVALID: ErrorReason.ValueType  # 4
 """An expression does not compile or names unknown variables.

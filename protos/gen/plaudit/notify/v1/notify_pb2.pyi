@@ -1404,6 +1404,7 @@ class Endpoint(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    PREVIOUS_SECRET_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     endpoint_id: _builtins.str
     """Names it."""
     url: _builtins.str
@@ -1420,6 +1421,10 @@ class Endpoint(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Tells when it was created."""
 
+    @_builtins.property
+    def previous_secret_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Tells until when its messages are signed with the secret before the present one, too; not set where they are not."""
+
     def __init__(
         self,
         *,
@@ -1429,10 +1434,11 @@ class Endpoint(_message.Message):
         state: Global___EndpointState.ValueType = ...,
         reason: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        previous_secret_expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "previous_secret_expire_time", b"previous_secret_expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "endpoint_id", b"endpoint_id", "event_types", b"event_types", "reason", b"reason", "state", b"state", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "endpoint_id", b"endpoint_id", "event_types", b"event_types", "previous_secret_expire_time", b"previous_secret_expire_time", "reason", b"reason", "state", b"state", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
