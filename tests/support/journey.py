@@ -262,6 +262,10 @@ class Journey:
         return [(each["topic"], each["channel"]) for each in found["muted"]]
 
     async def level(self) -> str:
-        """Tells which level of the onboarding the referee is on."""
-        levels = (await self._get(f"/v1/members/{self.ben}/progress"))["levels"]
+        """Tells which level of the onboarding the referee is on; none yet where the referee was not heard of."""
+        response = await self._ask("GET", f"/v1/members/{self.ben}/progress")
+        if response.status_code == 404:
+            return ""
+        assert response.status_code == 200, response.text
+        levels = response.json()["levels"]
         return next((str(each["level"]) for each in levels if each["ladder"] == "journey"), "")
