@@ -6,6 +6,7 @@ import uuid
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from services.kernel import checks, clock, db, due, errors
@@ -86,12 +87,36 @@ async def test_claim_takes_no_more_than_it_may(due_pool: db.Pool) -> None:
     for setting in ("enable_hashjoin", "enable_hashagg", "enable_sort", "enable_seqscan", "enable_material"):
         async with due_pool.acquire() as connection, connection.transaction():
             await connection.execute(f"SET LOCAL {setting} = off; SET LOCAL plan_cache_mode = force_custom_plan")
-            query = due.QUERIES["claim_due_work"]
-            found = await connection.fetch(query, "demo", KIND, START, START + LEASE, 7)
+            found = await connection.fetch(due.QUERIES["lock_due_work"], "demo", KIND, START, 7)
+            leases = [("demo", KIND, row["work_id"], START + LEASE) for row in found]
+            await connection.executemany(due.QUERIES["lease_due_work"], leases)
             claimed |= {row["work_id"] for row in found}
             assert len(found) == 7
 
     assert claimed == set(work_ids(2 * due.CLAIM_MAX)[:35])
+
+
+async def test_plans_of_a_short_queue_serve_a_long_one(due_pool: db.Pool, due_dsn: str) -> None:
+    """What a connection planned while the queue was empty does not go through all of it once it is long."""
+    connection = await asyncpg.connect(due_dsn, server_settings={"plan_cache_mode": "force_generic_plan"})
+    statements = {
+        "lease_due_work": ("demo", KIND, work_ids(1)[0], START),
+        "finish_due_work": ("demo", KIND, work_ids(1)[0], 0),
+        "postpone_due_work": ("demo", KIND, work_ids(1)[0], 0, START),
+        "extend_lease": ("demo", KIND, work_ids(1)[0], 0, START),
+    }
+    try:
+        prepared = {name: await connection.prepare(due.QUERIES[name]) for name in statements}
+        for name, arguments in statements.items():
+            await prepared[name].fetch(*arguments)
+        await schedule(due_pool, rows(3000, START))
+        plans = {name: await prepared[name].explain(*arguments, analyze=True) for name, arguments in statements.items()}
+    finally:
+        await connection.close()
+
+    touched = {name: plan[0]["Plan"]["Plans"][0] for name, plan in plans.items()}
+    assert {each["Index Name"] for each in touched.values()} == {"due_work_key"}
+    assert {each.get("Rows Removed by Filter", 0) for each in touched.values()} <= {0, 1}
 
 
 async def test_two_drainers_share_without_overlap(due_pool: db.Pool, time: clock.ManualClock) -> None:

@@ -425,14 +425,12 @@ FROM attempts
 WHERE program_id = $1 AND delivery_id = ANY($2::uuid[])
 ORDER BY delivery_id, number;
 
--- start_deliveries --
--- Marks deliveries as being sent, where they wait or were being sent by somebody who is gone.
+-- start_delivery --
+-- Marks a delivery as being sent, where it waits or was being sent by somebody who is gone.
 UPDATE deliveries
-SET state = 'SENDING', reason = '', template_version = started.template_version, sent_day = started.sent_day
-FROM unnest($2::uuid[], $3::integer[], $4::date[]) AS started (delivery_id, template_version, sent_day)
-WHERE deliveries.program_id = $1 AND deliveries.delivery_id = started.delivery_id
-    AND deliveries.state IN ('WAITING', 'SENDING')
-RETURNING deliveries.delivery_id;
+SET state = 'SENDING', reason = '', template_version = $3, sent_day = $4
+WHERE program_id = $1 AND delivery_id = $2 AND state IN ('WAITING', 'SENDING')
+RETURNING delivery_id;
 
 -- insert_attempts --
 -- Writes attempts that begin.
@@ -440,28 +438,22 @@ INSERT INTO attempts (program_id, outcome, started_at, delivery_id, number)
 SELECT $1, 'UNDER_WAY', $2, attempt.*
 FROM unnest($3::uuid[], $4::integer[]) AS attempt (delivery_id, number);
 
--- end_attempts --
--- Writes how attempts ended.
+-- end_attempt --
+-- Writes how an attempt ended.
 UPDATE attempts
-SET ended_at = $2, outcome = done.outcome, code = done.code, response = done.response
-FROM unnest($3::uuid[], $4::text[], $5::integer[], $6::text[]) AS done (delivery_id, outcome, code, response)
-WHERE attempts.program_id = $1 AND attempts.delivery_id = done.delivery_id AND attempts.outcome = 'UNDER_WAY';
+SET ended_at = $3, outcome = $4, code = $5, response = $6
+WHERE program_id = $1 AND delivery_id = $2 AND outcome = 'UNDER_WAY';
 
--- change_deliveries --
--- Writes where deliveries stand that have not ended: a message that is not sent is sent on no day.
+-- change_delivery --
+-- Writes where a delivery stands that has not ended: a message that is not sent is sent on no day.
 UPDATE deliveries
-SET state = done.state,
-    reason = done.reason,
-    send_at = done.send_at,
-    ended_at = CASE WHEN done.state = 'WAITING' THEN NULL ELSE $2::timestamptz END,
-    sent_day = CASE WHEN done.state IN ('SENT', 'UNKNOWN') THEN coalesce(done.sent_day, deliveries.sent_day) END,
-    template_version = coalesce(done.template_version, deliveries.template_version)
-FROM unnest($3::uuid[], $4::text[], $5::text[], $6::timestamptz[], $7::date[], $8::integer[]) AS done (
-    delivery_id, state, reason, send_at, sent_day, template_version
-)
-WHERE deliveries.program_id = $1 AND deliveries.delivery_id = done.delivery_id
-    AND deliveries.state IN ('WAITING', 'SENDING')
-RETURNING deliveries.delivery_id;
+SET state = $4,
+    reason = $5,
+    send_at = $6,
+    ended_at = CASE WHEN $4 = 'WAITING' THEN NULL ELSE $3::timestamptz END,
+    sent_day = CASE WHEN $4 IN ('SENT', 'UNKNOWN') THEN coalesce($7, sent_day) END,
+    template_version = coalesce($8, template_version)
+WHERE program_id = $1 AND delivery_id = $2 AND state IN ('WAITING', 'SENDING');
 
 -- list_rivals --
 -- Lists what else members were sent since a day, or is to be sent to them before a time.

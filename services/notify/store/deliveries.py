@@ -212,14 +212,15 @@ async def read_attempts(
     return found
 
 
+# Rows one by one, in one round trip, as the kernel's due work: a plan for arrays of ids that was made while there were
+# few deliveries goes through all of them.
+
+
 async def start(connection: db.Connection, program_id: str, starts: Sequence[Start], now: datetime) -> set[uuid.UUID]:
     """Marks deliveries as being sent and writes their attempts; gives those that were not at their end already."""
-    rows = await connection.fetch(
-        QUERIES["start_deliveries"],
-        program_id,
-        [each.delivery_id for each in starts],
-        [each.template_version for each in starts],
-        [each.day for each in starts],
+    rows = await connection.fetchmany(
+        QUERIES["start_delivery"],
+        [(program_id, each.delivery_id, each.template_version, each.day) for each in starts],
     )
     started = {row["delivery_id"] for row in rows}
     attempts = [each for each in starts if each.delivery_id in started]
@@ -235,33 +236,30 @@ async def start(connection: db.Connection, program_id: str, starts: Sequence[Sta
 
 async def end_attempts(connection: db.Connection, program_id: str, ends: Sequence[AttemptEnd], now: datetime) -> None:
     """Writes how attempts ended that are under way."""
-    await connection.execute(
-        QUERIES["end_attempts"],
-        program_id,
-        now,
-        [each.delivery_id for each in ends],
-        [each.outcome for each in ends],
-        [each.code for each in ends],
-        [each.response for each in ends],
+    await connection.executemany(
+        QUERIES["end_attempt"],
+        [(program_id, each.delivery_id, now, each.outcome, each.code, each.response) for each in ends],
     )
 
 
-async def change(
-    connection: db.Connection, program_id: str, changes: Sequence[Change], now: datetime
-) -> set[uuid.UUID]:
-    """Writes where deliveries stand; gives those that were not at their end already."""
-    rows = await connection.fetch(
-        QUERIES["change_deliveries"],
-        program_id,
-        now,
-        [each.delivery_id for each in changes],
-        [each.state for each in changes],
-        [each.reason for each in changes],
-        [each.send_at for each in changes],
-        [each.day for each in changes],
-        [each.template_version for each in changes],
+async def change(connection: db.Connection, program_id: str, changes: Sequence[Change], now: datetime) -> None:
+    """Writes where deliveries stand that were not at their end already."""
+    await connection.executemany(
+        QUERIES["change_delivery"],
+        [
+            (
+                program_id,
+                each.delivery_id,
+                now,
+                each.state,
+                each.reason,
+                each.send_at,
+                each.day,
+                each.template_version,
+            )
+            for each in changes
+        ],
     )
-    return {row["delivery_id"] for row in rows}
 
 
 async def list_others(
