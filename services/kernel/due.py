@@ -118,7 +118,7 @@ async def drain_pages(
     loop = asyncio.get_running_loop()
     ends_at_s = loop.time() + within_s
     for _ in range(ROUNDS_MAX):
-        programs = await db.read(pool, lambda connection: _programs(connection, kind, time))
+        programs = await db.ask(pool, lambda connection: _programs(connection, kind, time))
         if not programs:
             break
         claimed = 0

@@ -223,7 +223,7 @@ class HeadWatch:
 
     async def wait(self, wait_s: float) -> list[Head]:
         """Tells the heads at once where `wait_s` is 0, else as soon as they differ from what is now, or time is up."""
-        first = await db.read(self._pool, read_heads)
+        first = await db.ask(self._pool, read_heads)
         deadline = asyncio.get_running_loop().time() + wait_s
         while (left := deadline - asyncio.get_running_loop().time()) > 0:
             await asyncio.sleep(min(POLL_S, left))
@@ -234,7 +234,7 @@ class HeadWatch:
 
     async def _poll(self) -> list[Head]:
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(db.read(self._pool, read_heads))
+            self._task = asyncio.create_task(db.ask(self._pool, read_heads))
         return await asyncio.shield(self._task)
 
 
@@ -300,7 +300,7 @@ class Follower:
 
     async def catch_up(self, heads: Sequence[Head]) -> bool:
         """Works one page of each partition that is behind its head, and tells whether any was."""
-        cursors = await db.read(self._pool, self._read_cursors)
+        cursors = await db.ask(self._pool, self._read_cursors)
         behind = [head for head in heads if head.position > cursors.get((head.program_id, head.partition), 0)]
         for head in heads:
             lag = max(0, head.position - cursors.get((head.program_id, head.partition), 0))
@@ -320,7 +320,7 @@ class Follower:
 
     async def has_reached(self, heads: Sequence[Head]) -> bool:
         """Tells whether all before some heads is dealt with."""
-        cursors = await db.read(self._pool, self._read_cursors)
+        cursors = await db.ask(self._pool, self._read_cursors)
         return all(cursors.get((head.program_id, head.partition), 0) >= head.position for head in heads)
 
     async def _read_cursors(self, connection: db.Connection) -> dict[tuple[str, int], int]:
@@ -412,7 +412,7 @@ class Follower:
 
     async def replay_dead_letters(self, program_id: str) -> int:
         """Works the dead letters of a program once more; tells how many are done. One that fails again stays."""
-        rows = await db.read(self._pool, lambda c: c.fetch(QUERIES["list_dead_letters"], program_id, self._name))
+        rows = await db.ask(self._pool, lambda c: c.fetch(QUERIES["list_dead_letters"], program_id, self._name))
         done = 0
         for row in rows:
             event = Incoming(**dict(row))

@@ -45,7 +45,8 @@ class FeedServicer(feed_service_pb2_grpc.FeedServiceServicer):
         """Streams what stands behind a position."""
         del context
         program_id = calls.current().program_id
-        page = await db.read(
+        # The head is read first, and whatever stands before it is there for ever.
+        page = await db.ask(
             self._pool,
             lambda connection: self._read(
                 connection,

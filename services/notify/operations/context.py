@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from services.kernel import clock, db, feed
 from services.notify import model, reports, rules, templates
@@ -48,12 +49,14 @@ class Context:
     public_url: str
     _configs: dict[str, Config] = field(default_factory=dict)
 
-    async def config(self, connection: db.Connection, program_id: str) -> Config:
-        """Gives what a program sends as it is now; compiles it anew only where it changed."""
-        program = await programs.get_program(connection, program_id)
+    async def config(self, connection: db.Connection, program_id: str) -> tuple[Config, datetime]:
+        """Gives what a program sends as it is now, and the time; compiles it anew only where it changed."""
+        revision, database_now = await programs.get_revision(connection, program_id)
+        now = self.time.tell(database_now)
         known = self._configs.get(program_id)
-        if known is not None and known.revision == program.revision:
-            return known
+        if known is not None and known.revision == revision:
+            return known, now
+        program = await programs.get_program(connection, program_id)
         found = Config(program.revision, program.settings, {}, {}, [], {})
         if found.settings is not None and found.settings.report is not None:
             found.report = reports.compile_report(found.settings.report)
@@ -65,7 +68,7 @@ class Context:
         if len(self._configs) >= PROGRAMS_REMEMBERED_MAX:
             self._configs.clear()
         self._configs[program_id] = found
-        return found
+        return found, now
 
     async def template(
         self, connection: db.Connection, program_id: str, config: Config, template_id: str

@@ -89,8 +89,7 @@ async def see_to_zones(connection: db.Connection, program_id: str, zones: set[st
 async def turn(context: Context, item: due.DueItem) -> None:
     """Turns to a day of a zone: decides what it sets off, page by page, and sees to the next day. Idempotent."""
     zone, day = item.payload["zone"], date.fromisoformat(item.payload["day"])
-    config = await db.read(context.pool, lambda connection: context.config(connection, item.program_id))
-    now = await db.read(context.pool, context.time.now)
+    config, now = await db.read(context.pool, lambda connection: context.config(connection, item.program_id))
     today = calendar.period_start(now, calendar.Period.DAY, zone)
     turned = _Day(item.program_id, zone, day, is_late=day < today - LATE_AFTER)
     made = 0
@@ -109,8 +108,7 @@ async def turn(context: Context, item: due.DueItem) -> None:
 
 async def _decide_page(context: Context, day: _Day, compiled: rules.CompiledTrigger, page: Sequence[_Found]) -> int:
     async def work(connection: db.Connection) -> int:
-        now = await context.time.now(connection)
-        config = await context.config(connection, day.program_id)
+        config, now = await context.config(connection, day.program_id)
         names = [each.member_id for each in page]
         found = await members.read_members(connection, day.program_id, names)
         totals = await members.read_totals(connection, day.program_id, names)

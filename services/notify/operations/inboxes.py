@@ -89,7 +89,7 @@ class InboxWatch:
         heads: dict[tuple[str, str], int] = {}
         for program_id, watched in list(self._watched.items()):
             names = list(watched)
-            found = await db.read(
+            found = await db.ask(
                 self._context.pool,
                 lambda c, p=program_id, n=names: inboxes.list_heads(c, p, n),  # type: ignore[misc]
             )
@@ -106,13 +106,13 @@ async def stream(
     """
     position = after_position
     if position < 0:
-        head = await db.read(context.pool, lambda c: inboxes.get_head(c, program_id, member_id))
+        head = await db.ask(context.pool, lambda c: inboxes.get_head(c, program_id, member_id))
         position = head.position
     loop = asyncio.get_running_loop()
     deadline = loop.time() + STREAM_S
     is_first = True
     while True:
-        found = await db.read(
+        found = await db.ask(
             context.pool,
             lambda c, p=position: inboxes.list_messages_behind(c, program_id, member_id, p, STREAM_PAGE_MAX),  # type: ignore[misc]
         )
@@ -131,7 +131,7 @@ async def stream(
 
 async def get_preferences(context: Context, program_id: str, member_id: str) -> model.Preferences:
     """Tells what a member wants; nothing in particular where nothing was said."""
-    found = await db.read(context.pool, lambda c: members.read_preferences(c, program_id, [member_id]))
+    found = await db.ask(context.pool, lambda c: members.read_preferences(c, program_id, [member_id]))
     return found.get(member_id) or model.Preferences(member_id)
 
 

@@ -113,8 +113,7 @@ async def look(context: Context, outside: ports.Outside, program_id: str, items:
 
 async def _read(connection: db.Connection, looking: _Looking, items: Sequence[due.DueItem]) -> _Known:
     context, program_id = looking.context, looking.program_id
-    now = await context.time.now(connection)
-    config = await context.config(connection, program_id)
+    config, now = await context.config(connection, program_id)
     found = await deliveries.read_deliveries(connection, program_id, [item.work_id for item in items])
     names = sorted({each.member_id for each in found.values() if each.member_id})
     standings = await deciding.read_standings(connection, program_id, names)

@@ -28,8 +28,7 @@ class Observed:
 
 async def observe(context: Context, connection: db.Connection, program_id: str, told: Sequence[Observed]) -> None:
     """Keeps, counts and decides what a feed told, in the caller's transaction."""
-    now = await context.time.now(connection)
-    config = await context.config(connection, program_id)
+    config, now = await context.config(connection, program_id)
     before = await _meet(connection, program_id, config, told, now)
     causes = [*told, *_made_reachable(told, before, now)]
     counts = [each.count for each in told if each.count is not None]

@@ -142,8 +142,7 @@ class Sender:
 
     async def _put(self, connection: db.Connection, program_id: str, made: Sequence[making.Made]) -> None:
         """Puts messages into inboxes, which is all that there is to do for them."""
-        now = await self._context.time.now(connection)
-        config = await self._context.config(connection, program_id)
+        config, now = await self._context.config(connection, program_id)
         ours, capped = await self._admit(connection, program_id, config, made, now)
         added = [
             (
@@ -174,8 +173,7 @@ class Sender:
 
     async def _start_all(self, connection: db.Connection, program_id: str, starts: list[Start]) -> list[bool]:
         """Writes the attempts of those messages that are ours still and that have room under caps."""
-        now = await self._context.time.now(connection)
-        config = await self._context.config(connection, program_id)
+        config, now = await self._context.config(connection, program_id)
         ours, capped = await self._admit(connection, program_id, config, [each.made for each in starts], now)
         admitted = {each.delivery.delivery_id for each in ours}
         begun = [each for each in starts if each.made.delivery.delivery_id in admitted]

@@ -2,6 +2,12 @@
 -- Reads how a program writes, and whether anything of it changed.
 SELECT settings, version, revision, updated_at FROM programs WHERE program_id = $1;
 
+-- get_revision --
+-- Tells the number of the last change of what a program sends, and the time.
+SELECT
+    clock_timestamp() AS now,
+    coalesce((SELECT revision FROM programs WHERE program_id = $1), 0) AS revision;
+
 -- ensure_program --
 -- Makes the row of a program, unless it is there.
 INSERT INTO programs (program_id, updated_at) VALUES ($1, $2) ON CONFLICT (program_id) DO NOTHING;

@@ -58,6 +58,13 @@ async def get_program(connection: db.Connection, program_id: str) -> Program:
     return Program(settings, row["version"], row["revision"])
 
 
+async def get_revision(connection: db.Connection, program_id: str) -> tuple[int, datetime]:
+    """Tells the number of the last change of what a program sends, and the database's time."""
+    row = await connection.fetchrow(QUERIES["get_revision"], program_id)
+    assert row is not None, "A row without a table is always there."
+    return row["revision"], row["now"]
+
+
 async def lock_program(connection: db.Connection, program_id: str, now: datetime) -> int:
     """Locks a program while what it sends changes, and tells the version of its settings."""
     await connection.execute(QUERIES["ensure_program"], program_id, now)

@@ -122,7 +122,7 @@ class Access:
         # Looked at before the database is: what is no key at all costs nothing.
         if prefix != KEY_PREFIX or len(key_id) != 2 * KEY_ID_BYTES or not key_id.isalnum() or not key_id.isascii():
             raise kernel_errors.credential_invalid("The API key is not valid.")
-        found = await db.read(self._context.pool, lambda connection: access.find_api_key(connection, key_id))
+        found = await db.ask(self._context.pool, lambda connection: access.find_api_key(connection, key_id))
         program_id, secret_hash, scopes = found or ("", b"", [])
         if not hmac.compare_digest(secret_hash, _hash(secret)):
             raise kernel_errors.credential_invalid("The API key is not valid.")

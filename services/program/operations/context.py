@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from services.kernel import clock, db, feed
 from services.program import errors, model, ports, rules
@@ -35,17 +36,18 @@ class Context:
     kick: Kick
     _rules: dict[str, ProgramRules] = field(default_factory=dict)
 
-    async def rules(self, connection: db.Connection, program_id: str) -> ProgramRules:
-        """Gives a program and its rules as they are now; compiles them anew only where they changed.
+    async def rules(self, connection: db.Connection, program_id: str) -> tuple[ProgramRules, datetime]:
+        """Gives a program and its rules as they are now, and the time; compiles rules anew only where they changed.
 
         Raises PROGRAM_NOT_FOUND.
         """
-        program = await access.get_program(connection, program_id)
-        if program is None:
+        read = await access.get_program_now(connection, program_id)
+        if read is None:
             raise errors.program_not_found(program_id)
+        program, now = read[0], self.time.tell(read[1])
         known = self._rules.get(program_id)
         if known is not None and known.program == program:
-            return known
+            return known, now
         found = ProgramRules(program, {})
         for rule in await rules_store.list_rules(connection, program_id, "", RULES_PER_PROGRAM_MAX):
             if rule.state is model.RuleState.ACTIVE:
@@ -53,7 +55,7 @@ class Context:
         if len(self._rules) >= PROGRAMS_REMEMBERED_MAX:
             self._rules.clear()
         self._rules[program_id] = found
-        return found
+        return found, now
 
     async def publish(self, connection: db.Connection, program_id: str, *events: model.Published) -> None:
         """Appends to the feed, as the last thing of a transaction."""

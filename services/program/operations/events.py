@@ -127,8 +127,7 @@ class Events:
         *,
         post_after: timedelta = POST_AGAIN_AFTER,
     ) -> list[Outcome]:
-        program_rules = await self._context.rules(connection, program_id)
-        now = await self._context.time.now(connection)
+        program_rules, now = await self._context.rules(connection, program_id)
         stored = await events.find_events(connection, program_id, [item.event_id for item in items])
         limit = now + timedelta(seconds=model.AHEAD_MAX_S)
         fresh: dict[str, Event] = {}
@@ -279,7 +278,7 @@ class Events:
                 await _deny(connection, program_id, refused)
             await due.complete(connection, program_id, POST_EFFECTS, posting_id)
 
-        await db.transaction(self._context.pool, work)
+        await (db.transaction if refused else db.ask)(self._context.pool, work)
         return denied
 
 

@@ -27,7 +27,7 @@ async def update_member(
 
 async def get_member(context: Context, program_id: str, member_id: str) -> model.Member:
     """Tells what is known of a member. Raises MEMBER_NOT_FOUND."""
-    found = await db.read(context.pool, lambda c: members.read_members(c, program_id, [member_id]))
+    found = await db.ask(context.pool, lambda c: members.read_members(c, program_id, [member_id]))
     if member_id not in found:
         raise errors.member_not_found(member_id)
     return found[member_id]

@@ -8,6 +8,12 @@ RETURNING program_id;
 -- Reads a program.
 SELECT program_id, display_name, time_zone, rules_revision, created_at FROM programs WHERE program_id = $1;
 
+-- get_program_now --
+-- Reads a program and the time.
+SELECT program_id, display_name, time_zone, rules_revision, created_at, clock_timestamp() AS now
+FROM programs
+WHERE program_id = $1;
+
 -- lock_program --
 -- Locks a program while its rules change.
 SELECT program_id FROM programs WHERE program_id = $1 FOR UPDATE;

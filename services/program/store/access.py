@@ -21,6 +21,16 @@ async def get_program(connection: db.Connection, program_id: str) -> model.Progr
     return model.Program(**dict(row)) if row else None
 
 
+async def get_program_now(connection: db.Connection, program_id: str) -> tuple[model.Program, datetime] | None:
+    """Reads a program and the database's time."""
+    row = await connection.fetchrow(QUERIES["get_program_now"], program_id)
+    if row is None:
+        return None
+    values = dict(row)
+    now = values.pop("now")
+    return model.Program(**values), now
+
+
 async def insert_api_key(
     connection: db.Connection,
     *,
