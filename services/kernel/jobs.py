@@ -83,12 +83,16 @@ class Kicker:
 
 
 class Worker:
-    """Runs a service's jobs, each when it is kicked and in every sweep; while Redis is away it sweeps by itself."""
+    """Runs a service's jobs, each when it is kicked and in every sweep; while Redis is away it sweeps by itself.
 
-    def __init__(self, service: str, redis_url: str, jobs: Mapping[str, Job]) -> None:
+    Of each job one run at a time, or `at_once`: more would only get in each other's way. A kick that comes meanwhile
+    leads to another run after it.
+    """
+
+    def __init__(self, service: str, redis_url: str, jobs: Mapping[str, Job], at_once: Mapping[str, int]) -> None:
         self._service = service
         self._redis_url = redis_url
-        self._jobs = {name: _wrap(name, job) for name, job in jobs.items()}
+        self._jobs = {name: _Runs(name, job, at_once.get(name, 1)).run for name, job in jobs.items()}
         self._inner: arq.Worker | None = None
 
     async def async_run(self) -> None:
@@ -126,9 +130,11 @@ class Worker:
             await pool.aclose(close_connection_pool=True)
 
 
-def build_worker(service: str, redis_url: str, jobs: Mapping[str, Job]) -> Worker:
-    """Makes the worker of a service: each job runs when it is kicked, and in every sweep."""
-    return Worker(service, redis_url, jobs)
+def build_worker(
+    service: str, redis_url: str, jobs: Mapping[str, Job], *, at_once: Mapping[str, int] | None = None
+) -> Worker:
+    """Makes the worker of a service: each job runs when it is kicked and in every sweep, so often at once."""
+    return Worker(service, redis_url, jobs, at_once or {})
 
 
 def _build(service: str, redis_url: str, jobs: Mapping[str, WrappedJob]) -> arq.Worker:
@@ -153,20 +159,40 @@ def _build(service: str, redis_url: str, jobs: Mapping[str, WrappedJob]) -> arq.
     )
 
 
-def _wrap(name: str, job: Job) -> WrappedJob:
-    async def run(ctx: dict[Any, Any]) -> None:
+class _Runs:
+    """The runs of one job: so many at once, and one more that waits for its turn."""
+
+    def __init__(self, name: str, job: Job, at_once: int) -> None:
+        self._name = name
+        self._job = job
+        self._turns = asyncio.Semaphore(at_once)
+        self._is_awaited = False
+
+    async def run(self, ctx: dict[Any, Any]) -> None:
+        """Runs the job when it is its turn; does nothing where another run is to begin, which sees the same work."""
         del ctx
+        if self._is_awaited:
+            return
+        self._is_awaited = True
+        try:
+            await self._turns.acquire()
+        finally:
+            self._is_awaited = False
+        try:
+            await self._run()
+        finally:
+            self._turns.release()
+
+    async def _run(self) -> None:
         started, outcome, done = time.perf_counter(), "ok", 0
         try:
-            done = await job()
+            done = await self._job()
         except Exception as error:  # noqa: BLE001 - the job runner: the rows stay due, the sweep comes back
             outcome = error.reason if isinstance(error, errors.DomainError) else "failed"
             log = logs.get_logger().warning if isinstance(error, errors.DomainError) else logs.get_logger().exception
-            log("job_failed", job=name, error=str(error))
+            log("job_failed", job=self._name, error=str(error))
         duration_s = time.perf_counter() - started
-        metrics.JOB_SECONDS.labels(name, outcome).observe(duration_s)
+        metrics.JOB_SECONDS.labels(self._name, outcome).observe(duration_s)
         if done or outcome != "ok":
-            logs.get_logger().info("job", job=name, outcome=outcome, done=done, duration_ms=round(duration_s * 1000, 1))
-
-    run.__qualname__ = name
-    return run
+            duration_ms = round(duration_s * 1000, 1)
+            logs.get_logger().info("job", job=self._name, outcome=outcome, done=done, duration_ms=duration_ms)

@@ -13,6 +13,8 @@ from services.notify.operations.observing import observe
 from services.notify.operations.sending import DRAIN_S, Sender
 
 PROGRAM = "program"
+# While one waits for mail servers and endpoints another one renders.
+DRAINS_AT_ONCE = 3
 
 
 def build_worker(context: Context, sender: Sender, redis_url: str) -> jobs.Worker:
@@ -28,7 +30,8 @@ def build_worker(context: Context, sender: Sender, redis_url: str) -> jobs.Worke
     async def turn_day() -> int:
         return await due.drain(context.pool, days.TURN_DAY, lambda item: days.turn(context, item), context.time)
 
-    return jobs.build_worker("notify", redis_url, {DELIVER: deliver, days.TURN_DAY: turn_day})
+    found = {DELIVER: deliver, days.TURN_DAY: turn_day}
+    return jobs.build_worker("notify", redis_url, found, at_once={DELIVER: DRAINS_AT_ONCE})
 
 
 def build_follower(context: Context, service: str, source: feed.Source) -> feed.Follower:

@@ -20,7 +20,7 @@ BANNED_NAMES = frozenset({"common", "helper", "helpers", "manager", "misc", "uti
 EDGES = {
     ("services/kernel/batcher.py", "Batcher._run_or_split"): "batcher: the neighbours of a poisoned item go on",
     ("services/kernel/due.py", "_work_one"): "job runner: one bad row never stops the others",
-    ("services/kernel/jobs.py", "_wrap.run"): "job runner: the rows stay due, the sweep comes back",
+    ("services/kernel/jobs.py", "_Runs._run"): "job runner: the rows stay due, the sweep comes back",
     ("services/kernel/feed.py", "Follower.run"): "follower: it never stops following",
     ("services/kernel/feed.py", "Follower._advance"): "follower: one bad event never stops the others",
     ("services/kernel/feed.py", "Follower._advance_one_by_one"): "follower: the bad event is set aside alone",

@@ -315,6 +315,39 @@ async def test_kicks_leave_nothing_in_redis(redis_server: EmbeddedRedis, kicker_
             await eventually(is_clean)
 
 
+async def test_runs_of_a_job_do_not_meet(redis_server: EmbeddedRedis, kicker_of: Callable[..., jobs.Kicker]) -> None:
+    """However often a job is kicked while it runs, it runs alone, and once more afterwards: no kick is lost."""
+    under_way, most, runs = 0, 0, 0
+    may_end = asyncio.Event()
+
+    async def job() -> int:
+        nonlocal under_way, most, runs
+        under_way, runs = under_way + 1, runs + 1
+        most = max(most, under_way)
+        await may_end.wait()
+        under_way -= 1
+        return 1
+
+    kicker = kicker_of(redis_server)
+    async with working(redis_server, job), client_of(redis_server) as client:
+        await kicker.kick("drain")
+        await eventually(lambda: runs == 1)
+        for _ in range(7):
+            await kicker.kick("drain")
+
+        async def are_all_taken() -> bool:
+            return not await client.zcard(jobs.queue_name(SERVICE)) or len(await client.keys("arq:in-progress:*")) >= 2
+
+        await eventually(are_all_taken)
+        may_end.set()
+        await eventually(lambda: runs == 2 and not under_way)
+        # Kicks are taken in their order: whatever the others had led to would come before this one.
+        await kicker.kick("drain")
+        await eventually(lambda: runs >= 3 and not under_way)
+
+    assert (runs, most) == (3, 1)
+
+
 async def test_services_do_not_take_each_others_kicks(
     redis_server: EmbeddedRedis, kicker_of: Callable[..., jobs.Kicker]
 ) -> None:

@@ -1,12 +1,18 @@
 """Booking: what time has ended becomes entries. Nothing that a member can see depends on when."""
 
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
 from services.kernel import db, errors
 from services.ledger.model import Booking
 from services.ledger.operations.posting import Ledger
 from services.ledger.store import reading
 
 # Lots, and holds, that one transaction books: few enough that an earn which waits for it does not wait long.
-BOOKINGS_PER_ROUND = 1000
+BOOKINGS_MAX = 500
+# Transactions of one round, of different wallets: while one is written another one is decided.
+AT_ONCE = 2
 # With that, a million: more than one sweep should take on before the next begins.
 BOOKING_ROUNDS_MAX = 1000
 PROGRAMS_MAX = 1000
@@ -18,8 +24,9 @@ async def book_due(ledger: Ledger) -> int:
     for _ in range(BOOKING_ROUNDS_MAX):
         before = booked
         for program_id, bookings in await db.read(ledger.pool, lambda connection: _find_due(ledger, connection)):
-            outcomes = await ledger.writes.submit(program_id, bookings)
-            booked += sum(not isinstance(outcome, errors.DomainError) for outcome in outcomes)
+            submitted = (ledger.writes.submit(program_id, share) for share in _shares(bookings))
+            for outcomes in await asyncio.gather(*submitted):
+                booked += sum(not isinstance(outcome, errors.DomainError) for outcome in outcomes)
         if booked == before:
             break  # Nothing is due but what cannot be booked, which the log and `plaudit check` tell.
     return booked
@@ -29,7 +36,21 @@ async def _find_due(ledger: Ledger, connection: db.Connection) -> list[tuple[str
     now = await ledger.time.now(connection)
     found = []
     for program_id in await reading.list_programs_to_book(connection, now, PROGRAMS_MAX):
-        due = await reading.list_to_book(connection, program_id, now, BOOKINGS_PER_ROUND)
+        due = await reading.list_to_book(connection, program_id, now, AT_ONCE * BOOKINGS_MAX)
         if due:
             found.append((program_id, [Booking(owner, frozenset(numbers)) for owner, numbers in due.items()]))
     return found
+
+
+def _shares(bookings: Sequence[Booking]) -> list[list[Booking]]:
+    """Shares bookings out to transactions, a wallet to one of them; what finds no room waits for the next round."""
+    shares: list[list[Booking]] = [[] for _ in range(AT_ONCE)]
+    weights = [0] * AT_ONCE
+    for booking in bookings:
+        lightest = weights.index(min(weights))
+        room = BOOKINGS_MAX - weights[lightest]
+        if room:
+            fitting = replace(booking, numbers=frozenset(sorted(booking.numbers or ())[:room]))
+            shares[lightest].append(fitting)
+            weights[lightest] += fitting.weight
+    return [share for share in shares if share]

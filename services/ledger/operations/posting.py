@@ -260,4 +260,6 @@ def _decide(state: State, items: list[Item]) -> list[list[Outcome]]:
 
 
 def _weigh(item: Item) -> int:
+    if isinstance(item, model.Booking):
+        return item.weight
     return len(item.operations) if isinstance(item, model.Linked) else 1
