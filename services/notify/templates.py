@@ -37,6 +37,8 @@ HTML_LENGTH_MAX = 90_000
 TEXT_LENGTH_MAX = 20_000
 LOOPS_DEEP_MAX = 2
 COLOR = "#2f5d8a"
+# What an inbox shows of a message, with its address.
+NOTE_PARTS = ("title", "body", "actionLabel")
 COLORS = re.compile(r"#[0-9a-fA-F]{6}\Z")
 JINJA = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 HOLDER = re.compile(r"jinjaholder(\d+)end")
@@ -91,17 +93,23 @@ class Compiled:
 
 
 @dataclass(frozen=True, slots=True)
-class Rendering:
-    """How a message looks."""
+class Note:
+    """How a message looks in an inbox."""
 
     locale: str
-    subject: str
-    html: str
-    text: str
     title: str
     body: str
     action_url: str
     action_label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering(Note):
+    """How a message looks everywhere: in an inbox and as a mail."""
+
+    subject: str
+    html: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,13 +265,21 @@ def _to_html(mjml: str) -> str:
     return HOLDER.sub(lambda match: asides[int(match[1])], output.content)
 
 
+def render_note(compiled: Compiled, envelope: Envelope) -> Note:
+    """Makes of a template what an inbox shows. Raises TEMPLATE_INVALID where the data do not fit it."""
+    locale = choose_locale(envelope.locales, compiled.locales)
+    data = {**envelope.data, "brand": envelope.brand, "locale": locale}
+    plain = {name: _run(locale, name, compiled.locales[locale].plain[name], data) for name in NOTE_PARTS}
+    return Note(locale, *_noted(plain), _action_url(compiled, envelope.brand, data), _one_line(plain["actionLabel"]))
+
+
 def render(compiled: Compiled, envelope: Envelope) -> Rendering:
     """Makes a message of a template. Raises TEMPLATE_INVALID where the data do not fit it."""
     locale = choose_locale(envelope.locales, compiled.locales)
     texts = compiled.locales[locale]
     words = WORDS[choose_locale((locale, "en"), WORDS)]
     data = {**envelope.data, "brand": envelope.brand, "locale": locale}
-    url = address(envelope.brand, _run("", "actionUrl", compiled.action_url, data)) if compiled.action_url else ""
+    url = _action_url(compiled, envelope.brand, data)
     plain = {name: _run(locale, name, text, data) for name, text in texts.plain.items()}
     shown = {name: Markup(_run(locale, name, text, data)) for name, text in texts.html.items()}  # noqa: S704 - escaped
     page = {
@@ -278,16 +294,25 @@ def render(compiled: Compiled, envelope: Envelope) -> Rendering:
         "texts": {name.removeprefix("texts."): text for name, text in shown.items() if name.startswith("texts.")},
         "words": words,
     }
+    title, body = _noted(plain)
     return Rendering(
         locale=locale,
         subject=_one_line(plain["subject"]),
         html=_run(locale, "mjml", compiled.page, page, HTML_LENGTH_MAX),
         text=_plain_part(plain, url, envelope, words),
-        title=_one_line(plain["title"]),
-        body=plain["body"].strip(),
+        title=title,
+        body=body,
         action_url=url,
         action_label=_one_line(plain["actionLabel"]),
     )
+
+
+def _noted(plain: Mapping[str, str]) -> tuple[str, str]:
+    return _one_line(plain["title"]), plain["body"].strip()
+
+
+def _action_url(compiled: Compiled, brand: model.Brand, data: Mapping[str, Any]) -> str:
+    return address(brand, _run("", "actionUrl", compiled.action_url, data)) if compiled.action_url else ""
 
 
 def _run(locale: str, part: str, text: JinjaTemplate, data: Mapping[str, Any], longest: int = TEXT_LENGTH_MAX) -> str:

@@ -33,7 +33,7 @@ class Made:
     attempts: int
     unknown_count: int
     retries_unknown: bool
-    shown: templates.Rendering | None = None
+    shown: templates.Note | None = None
     template_version: int | None = None
     sender: str = ""
     recipient: str = ""
@@ -168,14 +168,17 @@ async def _make(
         else unsubscribe_url(known.looking.context, item.program_id, delivery.delivery_id)
     )
     wanted = (delivery.locale or (standing.member.locale if standing else ""), settings.locale)
+    envelope = templates.Envelope(settings.brand, wanted, url, data)
+    version = template.template.version
     try:
-        shown = templates.render(template, templates.Envelope(settings.brand, wanted, url, data))
+        if delivery.channel is Channel.INBOX:
+            return replace(plain, shown=templates.render_note(template, envelope), template_version=version)
+        shown = templates.render(template, envelope)
+        made = replace(plain, shown=shown, template_version=version)
+        content = _mail(made, shown, settings.brand, unsubscribe_url=url, now=known.now)
+        return replace(made, sender=settings.brand.sender_email, recipient=_recipient(made), content=content)
     except errors.DomainError:
         raise _Nothing(State.FAILED, "RENDER_FAILED") from None
-    made = replace(plain, shown=shown, template_version=template.template.version)
-    if delivery.channel is Channel.INBOX:
-        return made
-    return _to_mail(made, settings, item.program_id, url, known.now)
 
 
 def unsubscribe_url(context: Context, program_id: str, delivery_id: uuid.UUID) -> str:
@@ -264,27 +267,28 @@ def _readable(cause: model.Cause, standing: respect.Standing | None) -> dict[str
     return {"type": cause.type, "occur_date": local.date().isoformat(), "properties": cause.properties}
 
 
-def _to_mail(made: Made, settings: model.Settings, program_id: str, url: str, now: datetime) -> Made:
-    assert made.shown is not None, "A mail is made of a template."
-    recipient = made.member.email if made.member else made.delivery.address
-    content = mail.assemble(
+def _mail(made: Made, shown: templates.Rendering, brand: model.Brand, *, unsubscribe_url: str, now: datetime) -> bytes:
+    return mail.assemble(
         mail.Mail(
             mail_id=str(made.delivery.delivery_id),
-            sender_name=settings.brand.name,
-            sender_email=settings.brand.sender_email,
-            reply_email=settings.brand.reply_email,
+            sender_name=brand.name,
+            sender_email=brand.sender_email,
+            reply_email=brand.reply_email,
             recipient_name=made.member.display_name if made.member else "",
-            recipient_email=recipient,
-            subject=made.shown.subject,
-            text=made.shown.text,
-            html=made.shown.html,
+            recipient_email=_recipient(made),
+            subject=shown.subject,
+            text=shown.text,
+            html=shown.html,
             sent_at=now,
-            program_id=program_id,
+            program_id=made.item.program_id,
             topic=made.delivery.topic,
-            unsubscribe_url=url,
+            unsubscribe_url=unsubscribe_url,
         )
     )
-    return replace(made, sender=settings.brand.sender_email, recipient=recipient, content=content)
+
+
+def _recipient(made: Made) -> str:
+    return made.member.email if made.member else made.delivery.address
 
 
 def _to_endpoint(known: _Known, made: Made, data: dict[str, Any]) -> Made:
