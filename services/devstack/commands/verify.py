@@ -33,7 +33,7 @@ STEPS = (
     Step("types", "mypy"),
     Step("walls", "lint-imports"),
     # On every core; the tests of a file stay together, since they share what is costly to start.
-    Step("contracts and tests", "pytest", ("--numprocesses=auto", "--dist=loadfile")),
+    Step("contracts and tests", "pytest", ("--numprocesses=auto", "--dist=loadfile", "--no-loadscope-reorder")),
 )
 
 
