@@ -101,6 +101,8 @@ def test_text_of_its_kind_is_accepted(kind: int, text: str) -> None:
         (EMAIL, "a@b.c\n"),
         (EMAIL, "a b@c.de"),
         (EMAIL, "a@b@c.de"),
+        (EMAIL, "a\u0080@b.de"),
+        (EMAIL, "a@b\u200b.de"),
     ],
 )
 def test_text_of_another_kind_is_refused(kind: int, text: str) -> None:

@@ -5,6 +5,7 @@ import email.policy
 from datetime import timedelta
 from typing import Any
 
+from google.protobuf.struct_pb2 import Struct
 from plaudit.notify.v1 import delivery_service_pb2, notify_pb2
 
 from tests.support.notify import NotifyHarness, outcomes, recorded, states
@@ -55,6 +56,27 @@ async def test_send_goes_into_the_inbox(notify: NotifyHarness) -> None:
     ]
     assert len(notify.outbox.mails) == 2
     assert outcomes(await notify.list_decisions()) == [("SEND", "")] * 4
+
+
+async def test_text_that_fails_fails_its_own_channel(notify: NotifyHarness) -> None:
+    """A mail that does not fit what happened is not sent and says so; the inbox, whose texts do, gets its own."""
+    await prepare(notify, channels=BOTH)
+    texts = notify_pb2.TemplateLocale(
+        locale="en", subject="News", title="News", body="There is news.", text="{{ event.properties.pages }} pages"
+    )
+    sample = Struct()
+    sample.update({"event": {"properties": {"pages": 3}}})
+    await notify.template(locales=[texts], sample=sample)
+    await notify.happen()
+    await notify.work()
+    found = {each.channel: state for each in await notify.list_deliveries() for state in states([each])}
+
+    assert found == {
+        notify_pb2.CHANNEL_EMAIL: ("FAILED", "RENDER_FAILED"),
+        notify_pb2.CHANNEL_INBOX: ("SENT", ""),
+    }
+    assert [each.body for each in await notify.inbox()] == ["There is news."]
+    assert not notify.outbox.mails
 
 
 async def test_mail_has_what_receivers_ask_for(notify: NotifyHarness) -> None:

@@ -95,6 +95,17 @@ async def test_what_changes_before_sending_counts(notify: NotifyHarness) -> None
     ]
 
 
+async def test_mute_without_a_channel_is_told_for_each(notify: NotifyHarness) -> None:
+    """Who wants nothing of a topic by whatever channel is told each channel, and muting one of them again adds none."""
+    wanted = await notify.prefer(muted=[notify_pb2.Mute(topic="news"), notify_pb2.Mute(topic="news", channel=EMAIL)])
+
+    assert [(each.topic, each.channel) for each in wanted.muted] == [
+        ("news", EMAIL),
+        ("news", notify_pb2.CHANNEL_INBOX),
+        ("news", notify_pb2.CHANNEL_WEBHOOK),
+    ]
+
+
 async def test_quiet_hours_postpone(notify: NotifyHarness) -> None:
     """In the member's quiet hours a mail is postponed to their end in the member's zone, and then sent once."""
     await prepare(notify, **NIGHT)

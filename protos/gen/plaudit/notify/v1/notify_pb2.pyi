@@ -1179,7 +1179,7 @@ class Mute(_message.Message):
     topic: _builtins.str
     """Names the topic; empty means every topic."""
     channel: Global___Channel.ValueType
-    """Names the channel; not set means every channel."""
+    """Names the channel; not set means every channel, and is told as one mute of each."""
     def __init__(
         self,
         *,
