@@ -99,9 +99,22 @@ class Scene:
     async def live(self) -> None:
         """Lets some calls be answered, and some more be asked: what dies next dies in the middle."""
         answers = len(self.callers.account.results) + self.fate.randint(0, ANSWERS_MAX)
-        await eventually(lambda: len(self.callers.account.results) > answers)
+
+        def is_answered() -> bool:
+            self.start_what_ended()
+            return len(self.callers.account.results) > answers
+
+        await eventually(is_answered)
         questions = self.callers.asked + self.fate.randint(0, QUESTIONS_MAX)
         await eventually(lambda: self.callers.asked >= questions)
+
+    def start_what_ended(self) -> None:
+        """Starts again what has ended by itself, as a supervisor does: who finds no database ends."""
+        for process in (self.serve, self.work):
+            assert process.process is not None
+            if process.process.poll() is not None:
+                assert "DEPENDENCY_UNAVAILABLE" in process.log()[-1]
+                process.start()
 
     async def die(self, number: int) -> None:
         """Kills some of it, and starts it again."""
@@ -126,16 +139,22 @@ class Scene:
         assert self.serve.process.poll() is None
 
     async def check(self) -> None:
-        """Runs `check` while the calls go on; nothing may be amiss at any instant."""
+        """Runs `check` while the calls go on; nothing may be amiss at any instant at which the database answers."""
+        lines = await eventually(self.run_check)
+        rows = [json.loads(line) for line in lines]
+        assert len(rows) > 1
+        assert [problem for row in rows for problem in row["problems"]] == []
+
+    async def run_check(self) -> list[str]:
+        """Gives what `check` wrote; nothing where the database was away."""
         output = self.serve.log_path.with_name(f"check-{len(self.checks)}")
         self.checks.append(output)
         process = ServedProcess(["-m", "services.ledger", "check"], self.serve.variables, output)
         process.starter = self.serve.starter
         async with run_process(process):
             await process.ended()
-        rows = [json.loads(line) for line in process.log()]
-        assert len(rows) > 1
-        assert [problem for row in rows for problem in row["problems"]] == []
+        lines = process.log()
+        return [] if "DEPENDENCY_UNAVAILABLE" in lines[-1] else lines
 
     async def listen(self) -> None:
         """Reads the feed as it grows."""
@@ -197,6 +216,8 @@ async def is_booked(pool: db.Pool) -> bool:
 
 async def assert_heard(scene: Scene) -> None:
     """Compares what was heard while the feed was cut off again and again with what it says now."""
+    # What it would book or tell between the two readings, only the second one would hear.
+    await scene.work.kill()
     await scene.listener.catch_up()
     again = Listener(scene.callers.channel)
     await again.catch_up()
