@@ -148,7 +148,7 @@ async def test_conflict_that_stays_is_unavailable(
     assert len(tries) == db.ATTEMPTS_MAX
 
 
-@pytest.mark.parametrize("run", [db.transaction, db.read])
+@pytest.mark.parametrize("run", [db.transaction, db.read, db.ask])
 async def test_internal_error_is_passed_on(pool: db.Pool, run: Any) -> None:
     """An internal error of PostgreSQL that is not about the disk is a fault to look into, and none to wait out."""
     with pytest.raises(asyncpg.InternalServerError):
@@ -167,6 +167,18 @@ async def test_read_sees_one_instant_and_writes_nothing(pool: db.Pool) -> None:
     with pytest.raises(errors.DomainError):
         await db.read(pool, lambda connection: add(connection, "a"))
     assert await value_of(pool, "a") == 1
+
+
+async def test_asking_sees_each_time_what_is_there(pool: db.Pool) -> None:
+    """Statements that are asked one by one each see what was committed before them, and each is committed at once."""
+
+    async def look(connection: db.Connection) -> tuple[Any, Any]:
+        await add(connection, "a")
+        own = await value_of(pool, "a")
+        await db.transaction(pool, lambda other: add(other, "a"))
+        return own, await connection.fetchval("SELECT value FROM counters WHERE name = 'a'")
+
+    assert await db.ask(pool, look) == (1, 2)
 
 
 async def test_killed_connection_is_unavailable(pool: db.Pool, databases: Databases, dsn: str) -> None:
