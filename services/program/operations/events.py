@@ -273,14 +273,12 @@ class Events:
             (decision, denied[key]) for _, decision in paid if (key := (decision.event_id, decision.place)) in denied
         ]
 
-        async def deny(connection: db.Connection) -> None:
-            await _deny(connection, program_id, refused)
+        async def end(connection: db.Connection) -> None:
+            if refused:
+                await _deny(connection, program_id, refused)
             await due.complete(connection, program_id, POST_EFFECTS, posting_id)
 
-        if refused:
-            await db.transaction(self._context.pool, deny)
-        else:
-            await db.ask(self._context.pool, lambda c: due.complete(c, program_id, POST_EFFECTS, posting_id))
+        await db.transaction(self._context.pool, end)
         return denied
 
 

@@ -4,10 +4,6 @@ INSERT INTO programs (program_id, display_name, time_zone, created_at) VALUES ($
 ON CONFLICT (program_id) DO NOTHING
 RETURNING program_id;
 
--- get_program --
--- Reads a program.
-SELECT program_id, display_name, time_zone, rules_revision, created_at FROM programs WHERE program_id = $1;
-
 -- get_program_now --
 -- Reads a program and the time.
 SELECT program_id, display_name, time_zone, rules_revision, created_at, clock_timestamp() AS now

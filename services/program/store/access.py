@@ -17,8 +17,8 @@ async def insert_program(connection: db.Connection, program: model.Program) -> b
 
 async def get_program(connection: db.Connection, program_id: str) -> model.Program | None:
     """Reads a program."""
-    row = await connection.fetchrow(QUERIES["get_program"], program_id)
-    return model.Program(**dict(row)) if row else None
+    found = await get_program_now(connection, program_id)
+    return found[0] if found else None
 
 
 async def get_program_now(connection: db.Connection, program_id: str) -> tuple[model.Program, datetime] | None:
