@@ -201,6 +201,22 @@ async def test_balance_limit_counts_nothing_that_is_over(
     await assert_sound(ledger)
 
 
+async def test_sweep_books_wallets_of_any_size(ledger: LedgerHarness, time: clock.ManualClock) -> None:
+    """A wallet with more due lots than transactions take is booked bit by bit, and so are all that wait beside it."""
+    many = 2 * booking.BOOKINGS_MAX + 200
+    lots = [earn(f"e{number}", amount=1, expires=START + YEAR) for number in range(many)]
+    for start in range(0, many, 500):
+        await ledger.post(*lots[start : start + 500])
+    await ledger.post(*(earn(f"o{number}", f"other{number}", 1, expires=START + YEAR) for number in range(5)))
+    time.value = START + YEAR
+    await booking.book_due(ledger.ledger)
+
+    rows = {row.subject: row.problems for row in await checks.check(ledger.ledger.pool, time)}
+    assert not rows["expiries against time"]
+    assert (await ledger.balance("m1")).available == (await ledger.balance("other4")).available == 0
+    await assert_sound(ledger)
+
+
 async def test_broken_wallet_does_not_stop_the_sweep(
     ledger: LedgerHarness,
     databases: Databases,

@@ -1,11 +1,10 @@
 """Booking: what time has ended becomes entries. Nothing that a member can see depends on when."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Set
 
 from services.kernel import db, errors
-from services.ledger.model import Booking
+from services.ledger.model import Booking, Owner
 from services.ledger.operations.posting import Ledger
 from services.ledger.store import reading
 
@@ -23,8 +22,8 @@ async def book_due(ledger: Ledger) -> int:
     booked = 0
     for _ in range(BOOKING_ROUNDS_MAX):
         before = booked
-        for program_id, bookings in await db.read(ledger.pool, lambda connection: _find_due(ledger, connection)):
-            submitted = (ledger.writes.submit(program_id, share) for share in _shares(bookings))
+        for program_id, due in await db.read(ledger.pool, lambda connection: _find_due(ledger, connection)):
+            submitted = (ledger.writes.submit(program_id, share) for share in _shares(due))
             for outcomes in await asyncio.gather(*submitted):
                 booked += sum(not isinstance(outcome, errors.DomainError) for outcome in outcomes)
         if booked == before:
@@ -32,25 +31,25 @@ async def book_due(ledger: Ledger) -> int:
     return booked
 
 
-async def _find_due(ledger: Ledger, connection: db.Connection) -> list[tuple[str, list[Booking]]]:
+async def _find_due(ledger: Ledger, connection: db.Connection) -> list[tuple[str, dict[Owner, set[int]]]]:
     now = await ledger.time.now(connection)
     found = []
     for program_id in await reading.list_programs_to_book(connection, now, PROGRAMS_MAX):
         due = await reading.list_to_book(connection, program_id, now, AT_ONCE * BOOKINGS_MAX)
         if due:
-            found.append((program_id, [Booking(owner, frozenset(numbers)) for owner, numbers in due.items()]))
+            found.append((program_id, due))
     return found
 
 
-def _shares(bookings: Sequence[Booking]) -> list[list[Booking]]:
-    """Shares bookings out to transactions, a wallet to one of them; what finds no room waits for the next round."""
+def _shares(due: Mapping[Owner, Set[int]]) -> list[list[Booking]]:
+    """Shares what is due out to transactions, a wallet to one of them; what finds no room waits for the next round."""
     shares: list[list[Booking]] = [[] for _ in range(AT_ONCE)]
     weights = [0] * AT_ONCE
-    for booking in bookings:
+    for owner, numbers in due.items():
         lightest = weights.index(min(weights))
         room = BOOKINGS_MAX - weights[lightest]
         if room:
-            fitting = replace(booking, numbers=frozenset(sorted(booking.numbers or ())[:room]))
-            shares[lightest].append(fitting)
-            weights[lightest] += fitting.weight
+            booking = Booking(owner, frozenset(sorted(numbers)[:room]))
+            shares[lightest].append(booking)
+            weights[lightest] += booking.weight
     return [share for share in shares if share]
