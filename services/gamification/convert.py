@@ -42,13 +42,6 @@ def member(message: program_pb2.Member) -> model.Member:
     return model.Member(message.member_id, message.org_id, message.time_zone, plan[:PLAN_LENGTH_MAX])
 
 
-def etag(text: str) -> int | None:
-    """Reads an etag: the version that it stands for, -1 for one that no version has, None for none."""
-    if not text:
-        return None
-    return int(text) if text.isdigit() and len(text) <= 18 else -1
-
-
 def metric(message: gamification_pb2.Metric) -> model.Metric:
     """Reads a metric. Raises FIELD_INVALID."""
     aggregation = _enum(model.Aggregation, gamification_pb2.Aggregation, message.aggregation)

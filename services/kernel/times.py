@@ -26,6 +26,11 @@ def to_proto(value: datetime) -> Timestamp:
     return Timestamp(seconds=delta.days * 86400 + delta.seconds, nanos=delta.microseconds * 1000)
 
 
+def optional_to_proto(value: datetime | None) -> Timestamp | None:
+    """Gives the message for an instant, where there is one."""
+    return to_proto(value) if value else None
+
+
 def to_text(value: datetime) -> str:
     """Writes an instant as proto3 JSON does: RFC 3339 in UTC with a Z."""
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -17,10 +17,10 @@ from plaudit.notify.v1 import (
     trigger_service_pb2_grpc,
 )
 
-from services.kernel import calls, errors, feed_rpc, fields, rpc, tokens
+from services.kernel import calls, errors, etags, feed_rpc, fields, rpc, tokens
 from services.kernel.interceptors import Authenticate
 from services.notify import links, model
-from services.notify.convert import definitions, messages, values
+from services.notify.convert import definitions, messages
 from services.notify.operations import endpoints, inboxes, listings, programs
 from services.notify.operations.context import Context
 from services.notify.webhooks import Poster
@@ -91,7 +91,7 @@ class MessageServicer(message_service_pb2_grpc.MessageServiceServicer):
             self._context,
             calls.current().program_id,
             messages.preferences(request.preferences),
-            values.etag(request.preferences.etag),
+            etags.read(request.preferences.etag),
         )
         return message_service_pb2.UpdatePreferencesResponse(preferences=messages.preferences_to_proto(stored))
 
@@ -137,7 +137,7 @@ class TriggerServicer(trigger_service_pb2_grpc.TriggerServiceServicer):
             self._context,
             calls.current().program_id,
             definitions.trigger(request.trigger),
-            expected=values.etag(request.trigger.etag),
+            expected=etags.read(request.trigger.etag),
             request_id=request.request_id,
         )
         return trigger_service_pb2.UpdateTriggerResponse(
@@ -179,7 +179,7 @@ class TriggerServicer(trigger_service_pb2_grpc.TriggerServiceServicer):
             self._context,
             calls.current().program_id,
             definitions.template(request.template),
-            expected=values.etag(request.template.etag),
+            expected=etags.read(request.template.etag),
             request_id=request.request_id,
         )
         return trigger_service_pb2.UpdateTemplateResponse(
@@ -235,7 +235,7 @@ class TriggerServicer(trigger_service_pb2_grpc.TriggerServiceServicer):
             self._context,
             calls.current().program_id,
             definitions.settings(request.settings),
-            values.etag(request.settings.etag),
+            etags.read(request.settings.etag),
         )
         return trigger_service_pb2.UpdateSettingsResponse(settings=definitions.settings_to_proto(stored))
 

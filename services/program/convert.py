@@ -1,10 +1,9 @@
 """Messages to values and back."""
 
-from datetime import date, datetime
+from datetime import date
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from plaudit.program.v1 import program_pb2
 from plaudit.type.v1 import refusal_pb2
@@ -40,7 +39,7 @@ def event_to_proto(value: model.Event) -> program_pb2.Event:
         member_id=value.member_id,
         org_id=value.org_id,
         occur_time=times.to_proto(value.occurred_at),
-        properties=_struct(value.properties),
+        properties=fields.dict_to_struct(value.properties),
         utc_offset_minutes=value.utc_offset_minutes,
     )
 
@@ -62,7 +61,7 @@ def effect_to_proto(decision: model.Decision, state: model.EffectState) -> progr
         member_id=decision.recipient_id,
         asset=decision.asset,
         amount=decision.amount,
-        expire_time=_time(decision.expires_at),
+        expire_time=times.optional_to_proto(decision.expires_at),
         state=program_pb2.EffectState.Value(f"EFFECT_STATE_{state.value}"),
     )
 
@@ -137,18 +136,11 @@ def member_to_proto(value: model.Member) -> program_pb2.Member:
         time_zone=value.time_zone,
         birthday=value.birthday.isoformat() if value.birthday else "",
         org_id=value.org_id,
-        attributes=_struct(value.attributes),
-        create_time=_time(value.created_at),
-        update_time=_time(value.updated_at),
+        attributes=fields.dict_to_struct(value.attributes),
+        create_time=times.optional_to_proto(value.created_at),
+        update_time=times.optional_to_proto(value.updated_at),
         etag=str(value.version),
     )
-
-
-def etag(text: str) -> int | None:
-    """Reads an etag: the version that it stands for, -1 for one that no version has, None for none."""
-    if not text:
-        return None
-    return int(text) if text.isdigit() and len(text) <= 18 else -1
 
 
 def rule(message: program_pb2.Rule) -> model.Rule:
@@ -208,10 +200,10 @@ def rule_to_proto(value: model.Rule) -> program_pb2.Rule:
         once_per=value.once_per,
         caps=[cap_to_proto(cap) for cap in value.caps],
         expiry=expiry_to_proto(value.expiry),
-        start_time=_time(value.starts_at),
-        end_time=_time(value.ends_at),
-        create_time=_time(value.created_at),
-        update_time=_time(value.updated_at),
+        start_time=times.optional_to_proto(value.starts_at),
+        end_time=times.optional_to_proto(value.ends_at),
+        create_time=times.optional_to_proto(value.created_at),
+        update_time=times.optional_to_proto(value.updated_at),
         etag=str(value.version),
         promotional=value.is_promotional,
         campaign_id=value.campaign_id,
@@ -275,7 +267,7 @@ def reward_to_proto(value: model.Reward) -> program_pb2.Reward:
         cost=value.cost,
         fulfilment=program_pb2.Fulfilment.Value(f"FULFILMENT_{value.fulfilment.value}"),
         code_count=value.code_count,
-        create_time=_time(value.created_at),
+        create_time=times.optional_to_proto(value.created_at),
     )
 
 
@@ -323,13 +315,3 @@ def program_to_proto(value: model.Program) -> program_pb2.Program:
 def _enum(kind: type[Chosen], proto: Any, prefix: str, number: int) -> Chosen | None:
     name = proto.Name(number).removeprefix(prefix)
     return None if name == "UNSPECIFIED" else kind(name)
-
-
-def _struct(values: dict[str, Any]) -> Struct:
-    message = Struct()
-    message.update(values)
-    return message
-
-
-def _time(value: datetime | None) -> Timestamp | None:
-    return times.to_proto(value) if value else None

@@ -12,7 +12,7 @@ from plaudit.program.v1 import (
     program_service_pb2_grpc,
 )
 
-from services.kernel import calls, errors, feed_rpc, fields, rpc, times, tokens
+from services.kernel import calls, errors, etags, feed_rpc, fields, rpc, times, tokens
 from services.kernel.interceptors import Authenticate
 from services.program import convert, masks, model
 from services.program.operations import members, redemptions, rewards, rules, settlements
@@ -100,7 +100,7 @@ class ProgramServicer(program_service_pb2_grpc.ProgramServiceServicer):
     ) -> program_service_pb2.UpdateMemberResponse:
         """Creates or replaces a member."""
         del context
-        expected = convert.etag(request.member.etag)
+        expected = etags.read(request.member.etag)
         wanted = convert.member(request.member)
         stored = await members.update_member(self._context, calls.current().program_id, wanted, expected)
         return program_service_pb2.UpdateMemberResponse(member=convert.member_to_proto(stored))
@@ -157,7 +157,7 @@ class ProgramServicer(program_service_pb2_grpc.ProgramServiceServicer):
             request.rule.rule_id,
             change=lambda current: masks.changed_rule(current, request.rule, paths),
             content=masks.content(request.rule, paths),
-            expected_version=convert.etag(request.rule.etag),
+            expected_version=etags.read(request.rule.etag),
             request_id=request.request_id,
         )
         return program_service_pb2.UpdateRuleResponse(rule=convert.rule_to_proto(rule), replayed=replayed)

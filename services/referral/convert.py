@@ -1,10 +1,8 @@
 """Messages to values and back."""
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from plaudit.program.v1 import program_pb2
 from plaudit.referral.v1 import referral_pb2
 
@@ -26,13 +24,6 @@ def event(message: program_pb2.Event, depth: int) -> model.Event:
         properties=fields.struct_to_dict(message.properties),
         depth=depth,
     )
-
-
-def etag(text: str) -> int | None:
-    """Reads an etag: the version that it stands for, -1 for one that no version has, None for none."""
-    if not text:
-        return None
-    return int(text) if text.isdigit() and len(text) <= 18 else -1
 
 
 def program(message: referral_pb2.ReferralProgram) -> model.ReferralProgram:
@@ -94,8 +85,8 @@ def program_to_proto(value: model.ReferralProgram) -> referral_pb2.ReferralProgr
             for cap in value.caps
         ],
         time_zone=value.time_zone,
-        create_time=_time(value.created_at),
-        update_time=_time(value.updated_at),
+        create_time=times.optional_to_proto(value.created_at),
+        update_time=times.optional_to_proto(value.updated_at),
         etag=str(value.version),
     )
 
@@ -137,10 +128,10 @@ def referral_to_proto(value: model.Referral, review: model.Review | None = None)
         ],
         review=_review(review) if review else None,
         qualifying_event_id=value.qualifying_event_id,
-        click_time=_time(value.clicked_at),
+        click_time=times.optional_to_proto(value.clicked_at),
         sign_up_time=times.to_proto(value.signed_up_at),
-        qualify_time=_time(qualified_at),
-        hold_end_time=_time(hold_ends_at),
+        qualify_time=times.optional_to_proto(qualified_at),
+        hold_end_time=times.optional_to_proto(hold_ends_at),
         expire_time=times.to_proto(value.expires_at),
         update_time=times.to_proto(value.updated_at),
         etag=str(value.version),
@@ -174,7 +165,3 @@ def decision(number: int) -> model.Decision | None:
 def _enum(kind: type[Chosen], proto: Any, prefix: str, number: int) -> Chosen | None:
     name = proto.Name(number).removeprefix(prefix)
     return None if name == "UNSPECIFIED" else kind(name)
-
-
-def _time(value: datetime | None) -> Timestamp | None:
-    return times.to_proto(value) if value else None

@@ -11,7 +11,7 @@ from plaudit.referral.v1 import (
     referral_service_pb2_grpc,
 )
 
-from services.kernel import calls, errors, feed_rpc, rpc, times
+from services.kernel import calls, errors, etags, feed_rpc, rpc, times
 from services.kernel.interceptors import Authenticate
 from services.referral import convert, masks, model
 from services.referral.operations import links, programs, referrals, reviews
@@ -54,7 +54,7 @@ class ReferralServicer(referral_service_pb2_grpc.ReferralServiceServicer):
             given.referral_program_id,
             change=lambda current: masks.changed_program(current, given, paths),
             content=masks.content(given, paths),
-            expected_version=convert.etag(given.etag),
+            expected_version=etags.read(given.etag),
             request_id=request.request_id,
         )
         return referral_service_pb2.UpdateReferralProgramResponse(
@@ -185,7 +185,7 @@ class ReferralServicer(referral_service_pb2_grpc.ReferralServiceServicer):
             calls.current().program_id,
             request.referral_id,
             review,
-            expected_version=convert.etag(request.etag),
+            expected_version=etags.read(request.etag),
             request_id=request.request_id,
         )
 

@@ -284,6 +284,14 @@ def test_properties_become_plain_values() -> None:
     assert [type(plain[name]) for name in ("n", "f", "b")] == [int, float, bool]
 
 
+def test_plain_values_become_properties() -> None:
+    """What was read from properties makes the same properties again."""
+    struct = struct_pb2.Struct()
+    struct.update({"n": 3, "t": "x", "none": None, "list": [1, {"a": 2}]})
+
+    assert fields.dict_to_struct(fields.struct_to_dict(struct)) == struct
+
+
 def test_output_only_is_cleared() -> None:
     """What only the service sets is emptied at every level, in lists too, before anything looks at it."""
     request = member(display_name="Ada")

@@ -58,3 +58,11 @@ def test_zone_does_not_matter_to_an_instant() -> None:
 
     assert times.to_proto(there) == times.to_proto(noon)
     assert times.to_text(there) == times.to_text(noon) == "2026-03-01T12:00:00Z"
+
+
+def test_no_instant_is_no_message() -> None:
+    """What has no instant has no message; an instant is the message it always is."""
+    noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+    assert times.optional_to_proto(None) is None
+    assert times.optional_to_proto(noon) == times.to_proto(noon)

@@ -8,7 +8,7 @@ from services.gamification import convert
 from services.gamification.model import Kind
 from services.gamification.operations import definitions
 from services.gamification.operations.context import Context
-from services.kernel import calls
+from services.kernel import calls, etags
 
 
 class DefinitionServicer(definition_service_pb2_grpc.DefinitionServiceServicer):
@@ -27,7 +27,7 @@ class DefinitionServicer(definition_service_pb2_grpc.DefinitionServiceServicer):
             self._context,
             calls.current().program_id,
             wanted,
-            expected_version=convert.etag(etag),
+            expected_version=etags.read(etag),
             request_id=request.request_id,
         )
         return convert.definition_to_proto(made), replayed

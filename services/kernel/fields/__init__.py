@@ -22,7 +22,7 @@ from services.kernel.fields.limits import (
     TIMESTAMP_SECONDS_MIN,
     VIOLATIONS_MAX,
 )
-from services.kernel.fields.properties import struct_to_dict
+from services.kernel.fields.properties import dict_to_struct, struct_to_dict
 from services.kernel.fields.texts import text_fault
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "TIMESTAMP_SECONDS_MIN",
     "VIOLATIONS_MAX",
     "clear_output_only",
+    "dict_to_struct",
     "struct_to_dict",
     "text_fault",
     "violations",

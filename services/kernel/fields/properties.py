@@ -1,5 +1,6 @@
 """Properties: free-form objects of callers, bounded and made plain."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf import struct_pb2
@@ -68,6 +69,13 @@ def _walk_value(value: struct_pb2.Value, path: str, depth: int, found: list[Viol
 def struct_to_dict(struct: struct_pb2.Struct) -> dict[str, Any]:
     """Turns properties into plain values: a whole number becomes an int, so that arithmetic on it is exact."""
     return {key: _plain(value) for key, value in struct.fields.items()}
+
+
+def dict_to_struct(values: Mapping[str, Any]) -> struct_pb2.Struct:
+    """Turns plain values into properties."""
+    struct = struct_pb2.Struct()
+    struct.update(dict(values))
+    return struct
 
 
 def _plain(value: struct_pb2.Value) -> Any:

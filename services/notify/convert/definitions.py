@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from plaudit.notify.v1 import notify_pb2
 
-from services.kernel import fields
+from services.kernel import fields, times
 from services.notify import model, templates
 from services.notify.convert import values
 from services.notify.model import SourceKind
@@ -94,8 +94,8 @@ def trigger_to_proto(value: model.Trigger) -> notify_pb2.Trigger:
         delay_minutes=value.delay_minutes,
         clock=values.clock_to_text(value.clock_minute),
         unknown_policy=notify_pb2.UNKNOWN_POLICY_RETRY if value.retries_unknown else notify_pb2.UNKNOWN_POLICY_STOP,
-        create_time=values.optional_time(value.created_at),
-        update_time=values.optional_time(value.updated_at),
+        create_time=times.optional_to_proto(value.created_at),
+        update_time=times.optional_to_proto(value.updated_at),
         etag=str(value.version),
     )
     source = value.source
@@ -165,9 +165,9 @@ def template_to_proto(value: model.Template) -> notify_pb2.Template:
             )
             for each in value.locales
         ],
-        sample=values.struct(value.sample),
-        create_time=values.optional_time(value.created_at),
-        update_time=values.optional_time(value.updated_at),
+        sample=fields.dict_to_struct(value.sample),
+        create_time=times.optional_to_proto(value.created_at),
+        update_time=times.optional_to_proto(value.updated_at),
         etag=str(value.version),
     )
 
@@ -269,7 +269,7 @@ def settings_to_proto(value: model.Settings) -> notify_pb2.Settings:
             for cap in value.caps
         ],
         report=_report_to_proto(value.report) if value.report else None,
-        update_time=values.optional_time(value.updated_at),
+        update_time=times.optional_to_proto(value.updated_at),
         etag=str(value.version),
     )
 

@@ -20,7 +20,7 @@ def inbox_message_to_proto(value: model.InboxMessage) -> notify_pb2.InboxMessage
         action_url=value.action_url,
         action_label=value.action_label,
         create_time=times.to_proto(value.created_at),
-        read_time=values.optional_time(value.read_at),
+        read_time=times.optional_to_proto(value.read_at),
     )
 
 
@@ -58,7 +58,7 @@ def preferences_to_proto(value: model.Preferences) -> notify_pb2.Preferences:
         quiet_from=values.clock_to_text(value.quiet.from_minute) if value.quiet else "",
         quiet_until=values.clock_to_text(value.quiet.until_minute) if value.quiet else "",
         clock=values.clock_to_text(value.clock_minute),
-        update_time=values.optional_time(value.updated_at),
+        update_time=times.optional_to_proto(value.updated_at),
         etag=str(value.version),
     )
 
@@ -99,7 +99,7 @@ def delivery_to_proto(value: model.Delivery, attempts: Sequence[model.Attempt] =
             notify_pb2.Attempt(
                 number=each.number,
                 start_time=times.to_proto(each.started_at),
-                end_time=values.optional_time(each.ended_at),
+                end_time=times.optional_to_proto(each.ended_at),
                 outcome=notify_pb2.AttemptOutcome.Value(f"ATTEMPT_OUTCOME_{each.outcome}"),
                 code=each.code,
                 response=each.response,
@@ -107,7 +107,7 @@ def delivery_to_proto(value: model.Delivery, attempts: Sequence[model.Attempt] =
             for each in attempts
         ],
         create_time=times.to_proto(value.created_at),
-        end_time=values.optional_time(value.ended_at),
+        end_time=times.optional_to_proto(value.ended_at),
     )
 
 
@@ -137,6 +137,6 @@ def endpoint_to_proto(value: model.Endpoint) -> notify_pb2.Endpoint:
         event_types=value.event_types,
         state=notify_pb2.ENDPOINT_STATE_ACTIVE if value.is_active else notify_pb2.ENDPOINT_STATE_DISABLED,
         reason=value.reason,
-        create_time=values.optional_time(value.created_at),
-        previous_secret_expire_time=values.optional_time(value.previous_ends_at),
+        create_time=times.optional_to_proto(value.created_at),
+        previous_secret_expire_time=times.optional_to_proto(value.previous_ends_at),
     )

@@ -1,26 +1,15 @@
-"""What all of notify's messages are made of: etags, times of day, enums, instants."""
+"""What all of notify's messages are made of: times of day and enums."""
 
 import re
-from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from google.protobuf.struct_pb2 import Struct
-from google.protobuf.timestamp_pb2 import Timestamp
-
-from services.kernel import errors, times
+from services.kernel import errors
 from services.notify import model
 
 Chosen = TypeVar("Chosen", bound=StrEnum)
 
 CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)\Z")
-
-
-def etag(text: str) -> int | None:
-    """Reads an etag: the version that it stands for, -1 for one that no version has, None for none."""
-    if not text:
-        return None
-    return int(text) if text.isdigit() and len(text) <= 18 else -1
 
 
 def clock(text: str, field: str) -> int | None:
@@ -56,15 +45,3 @@ def chosen(kind: type[Chosen], proto: Any, prefix: str, number: int) -> Chosen |
     """Reads an enum; None where nothing is chosen."""
     name = proto.Name(number).removeprefix(prefix)
     return None if name == "UNSPECIFIED" else kind(name)
-
-
-def struct(values: dict[str, Any]) -> Struct:
-    """Writes free values."""
-    message = Struct()
-    message.update(values)
-    return message
-
-
-def optional_time(value: datetime | None) -> Timestamp | None:
-    """Writes an instant, where there is one."""
-    return times.to_proto(value) if value else None
