@@ -9,8 +9,9 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeAlias
 
@@ -29,14 +30,14 @@ from services.kernel.tokens import ANY_PROGRAM, Caller
 
 # A call without a deadline of its own gets this one; a longer one is cut to it.
 DEADLINE_MAX_S = 30.0
+NO_TIMEOUT = nullcontext()
+# A caller's own clock cancels a call as long before its deadline is over here as the request was on its way.
+LATE_S = 0.05
 # Of what a status says of fields: with the rest of it well below the 8 KiB of metadata that every client takes.
 VIOLATIONS_BYTES_MAX = 3000
-# Health and reflection answer without a credential: probes and tools come before there is one.
-OPEN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 
 # Quoted, since grpc's class takes parameters for the checker only.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
 Authenticate = Callable[[str], Awaitable[Caller]]
 
 CODES = {code_pb2.Code.Value(code.value): code for code in errors.Code}
@@ -49,51 +50,63 @@ class Drain:
     draining: bool = False
 
 
-@dataclass
-class Guard(grpc.aio.ServerInterceptor):
-    """Wraps every handler of a server. `authenticate` turns a bearer credential into a caller."""
+class Guard(grpc.GenericRpcHandler):
+    """Serves methods, each wrapped once. `authenticate` turns a bearer credential into a caller.
 
-    methods: dict[str, MethodDescriptor]
-    authenticate: Authenticate
-    drain: Drain
-    _wrapped: dict[str, Handler] = field(default_factory=dict)
+    Generated code adds servicers to it as it would to a server. It hands them to the server as one handler, and is no
+    interceptor: gRPC would ask that anew with each call, and with each call look at a future of every method that it
+    knows. That and a timer a call were an eighth of what a call cost its server.
+    """
 
-    async def intercept_service(
-        self,
-        continuation: Continuation,
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> "Handler | None":
-        """Gives the wrapped handler of a method; it is made once."""
-        name = handler_call_details.method
-        wrapped = self._wrapped.get(name)
-        if wrapped is None:
-            handler = await continuation(handler_call_details)
-            if handler is None or name.startswith(OPEN_SERVICES):
-                return handler
-            wrapped = self._wrap(name, handler)
-            self._wrapped[name] = wrapped
-        return wrapped
+    def __init__(self, methods: Mapping[str, MethodDescriptor], authenticate: Authenticate, drain: Drain) -> None:
+        self.authenticate = authenticate
+        self.drain = drain
+        self._methods = methods
+        self._wrapped: dict[str, Handler] = {}
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Handler]) -> None:
+        """Takes the methods of a service from generated code."""
+        for name, handler in method_handlers.items():
+            path = f"/{service_name}/{name}"
+            self._wrapped[path] = self._wrap(path, handler)
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Is there for generated code, which offers the same methods this way as well."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "Handler | None":
+        """Gives the wrapped handler of a method."""
+        return self._wrapped.get(handler_call_details.method)
 
     def _wrap(self, name: str, handler: Handler) -> Handler:
-        method = self.methods[name]
-        scope = method.GetOptions().Extensions[options_pb2.required_scope]
+        scope = self._methods[name].GetOptions().Extensions[options_pb2.required_scope]
         assert scope, f"{name} names no scope."
 
         async def unary(wire: bytes, context: Any) -> Any:
             assert handler.unary_unary is not None
-            async with _Observed(self, name, scope, context) as observed:
+            observed = _Observed(self, name, scope, context)
+            try:
                 request = await observed.admit(wire, handler.request_deserializer)
-                async with asyncio.timeout(_time_left_s(context)):
-                    return await handler.unary_unary(request, context)
+                async with _deadline(context):
+                    response = await handler.unary_unary(request, context)
+            except BaseException as error:
+                await observed.fail(error)
+                raise
+            observed.finish("OK")
+            return response
 
         async def stream(wire: bytes, context: Any) -> AsyncIterator[Any]:
             assert handler.unary_stream is not None
-            async with _Observed(self, name, scope, context) as observed:
+            observed = _Observed(self, name, scope, context)
+            try:
                 request = await observed.admit(wire, handler.request_deserializer)
-                async with asyncio.timeout(_time_left_s(context)):
+                async with _deadline(context):
                     responses: Any = handler.unary_stream(request, context)
                     async for response in responses:
                         yield response
+            except BaseException as error:
+                await observed.fail(error)
+                raise
+            observed.finish("OK")
 
         make = (
             grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler
@@ -107,7 +120,7 @@ class Guard(grpc.aio.ServerInterceptor):
 
 
 class _Observed:
-    """Surrounds one call: admits it, and on the way out maps what was raised, logs and measures."""
+    """Stands by one call: admits it, and at its end maps what was raised, logs and measures."""
 
     def __init__(self, guard: Guard, name: str, scope: str, context: Any) -> None:
         self._guard = guard
@@ -120,10 +133,7 @@ class _Observed:
         self._correlation_id = given[: calls.CORRELATION_LENGTH_MAX] or os.urandom(16).hex()
         self._program = ""
         self._started = time.perf_counter()
-
-    async def __aenter__(self) -> "_Observed":
         structlog.contextvars.bind_contextvars(correlation_id=self._correlation_id)
-        return self
 
     async def admit(self, wire: bytes, deserialize: Callable[[bytes], Any] | None) -> Message:
         """Gives the request of a call that may go on; raises the first reason why it may not."""
@@ -145,23 +155,21 @@ class _Observed:
             raise errors.field_invalid(*violations)
         return request
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: Any) -> None:
+    async def fail(self, error: BaseException) -> None:
+        """Tells the caller and the log why a call ended early; a cancellation goes on as it was."""
         if isinstance(error, TimeoutError):
             error = errors.deadline_exceeded()
-        code, reason = "OK", ""
-        if isinstance(error, errors.DomainError):
-            code, reason = error.code.value, error.reason
-        elif isinstance(error, (asyncio.CancelledError, GeneratorExit)):
-            code = "CANCELLED"
-        elif error is not None:
+        if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
+            self.finish("DEADLINE_EXCEEDED" if _is_late(self._context) else "CANCELLED")
+            return
+        if not isinstance(error, errors.DomainError):
             logs.get_logger().error("rpc_failed", method=self._name, exc_info=error)
             error = errors.invariant_broken(self._correlation_id)
-            code, reason = error.code.value, error.reason
-        self._finish(code, reason)
-        if isinstance(error, errors.DomainError):
-            await self._context.abort_with_status(rpc_status.to_status(to_status(error)))
+        self.finish(error.code.value, error.reason)
+        await self._context.abort_with_status(rpc_status.to_status(to_status(error)))
 
-    def _finish(self, code: str, reason: str) -> None:
+    def finish(self, code: str, reason: str = "") -> None:
+        """Logs the canonical line of a call and measures it."""
         duration_s = time.perf_counter() - self._started
         _duration_of(self._name, code).observe(duration_s)
         logs.get_logger().info(
@@ -189,9 +197,16 @@ def _parse(wire: bytes, deserialize: Callable[[bytes], Any] | None) -> Message:
     return request
 
 
-def _time_left_s(context: Any) -> float:
+def _deadline(context: Any) -> AbstractAsyncContextManager[Any]:
+    """Bounds what is done in it by our deadline; where the caller's is sooner gRPC cancels the call at that."""
     left = context.time_remaining()
-    return DEADLINE_MAX_S if left is None else min(left, DEADLINE_MAX_S)
+    return asyncio.timeout(DEADLINE_MAX_S) if left is None or left > DEADLINE_MAX_S else NO_TIMEOUT
+
+
+def _is_late(context: Any) -> bool:
+    """Tells whether a call that was cancelled had run into its caller's deadline."""
+    left = context.time_remaining()
+    return left is not None and left < LATE_S
 
 
 def to_status(error: errors.DomainError) -> status_pb2.Status:

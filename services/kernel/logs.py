@@ -57,7 +57,7 @@ def configure(*, service: str, role: str, log_format: str, level: str) -> None:
         logger_factory=output,
         cache_logger_on_first_use=True,
     )
-    _logger = structlog.get_logger()
+    _logger = structlog.get_logger().bind()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
 
 

@@ -54,7 +54,8 @@ CHANNEL_OPTIONS = [
 class Server:
     """A gRPC server with health, reflection and the kernel's guard.
 
-    `register` adds servicers to the server; `files` are the descriptors of the contracts that they serve.
+    `register` adds servicers by their generated functions; `files` are the descriptors of the contracts that they
+    serve. Health and reflection answer without a credential: probes and tools come before there is one.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Server:
         *,
         files: Iterable[FileDescriptor],
         authenticate: interceptors.Authenticate,
-        register: Callable[[grpc.aio.Server], None],
+        register: Callable[[Any], None],
     ) -> None:
         services = [service for file in files for service in file.services_by_name.values()]
         methods: dict[str, MethodDescriptor] = {
@@ -70,8 +71,8 @@ class Server:
         }
         self._drain = interceptors.Drain()
         guard = interceptors.Guard(methods, authenticate, self._drain)
-        self._server = grpc.aio.server(interceptors=[guard], options=SERVER_OPTIONS)
-        register(self._server)
+        register(guard)
+        self._server = grpc.aio.server(handlers=[guard], options=SERVER_OPTIONS)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._names = [service.full_name for service in services]

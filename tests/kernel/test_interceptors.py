@@ -244,10 +244,13 @@ def test_error_with_unknown_code_is_no_accident() -> None:
 async def test_deadline_of_the_caller_ends_the_method(scripted: Scripted, method: str) -> None:
     """When the caller's time is up it is told so, and the method does not go on behind its back."""
     fate = hanging(scripted)
-    found = await refusal(scripted, method, GOOD, timeout=0.1)
+    with structlog.testing.capture_logs() as logged:
+        found = await refusal(scripted, method, GOOD, timeout=0.1)
+        await eventually(lambda: fate == ["began", "ended"])
+        [line] = await lines(logged)
 
     assert (found.code, found.reason) == (errors.Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
-    await eventually(lambda: fate == ["began", "ended"])
+    assert line["code"] == "DEADLINE_EXCEEDED"
 
 
 @pytest.mark.parametrize("timeout", [None, PATIENCE_S])
