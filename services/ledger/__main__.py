@@ -5,6 +5,7 @@ from pathlib import Path
 
 from services.kernel import clock, config, db, migrations, process, rpc, tokens
 from services.ledger import checks, server, worker
+from services.ledger.operations import booking
 from services.ledger.operations.posting import Ledger
 from services.ledger.seal import Keys
 
@@ -64,7 +65,7 @@ async def serve(settings: ServeSettings) -> None:
 async def work(settings: WorkSettings) -> None:
     """Books what is over, and seals, until it is stopped."""
     pool = await db.create_pool(settings.dsn, service="ledger-work")
-    ledger = Ledger(pool, clock.DatabaseClock())
+    ledger = Ledger(pool, clock.DatabaseClock(), batch_max=booking.BOOKINGS_MAX)
     running = worker.build_worker(ledger, Keys(settings.seal_key, ()), settings.redis_url)
     await process.until_stopped(running.async_run())
     await running.close()

@@ -1,7 +1,7 @@
 """Booking: what time has ended becomes entries. Nothing that a member can see depends on when."""
 
 import asyncio
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 
 from services.kernel import db, errors
 from services.ledger.model import Booking, Owner
@@ -10,10 +10,12 @@ from services.ledger.store import reading
 
 # Lots, and holds, that one transaction books: few enough that an earn which waits for it does not wait long.
 BOOKINGS_MAX = 500
-# Transactions of one round, of different wallets: while one is written another one is decided.
+# Transactions, of different wallets, that are under way at once: while one is written another one is decided.
 AT_ONCE = 2
+# Transactions that come of one look at what is due.
+SHARES_MAX = 10
 # With that, a million: more than one sweep should take on before the next begins.
-BOOKING_ROUNDS_MAX = 1000
+BOOKING_ROUNDS_MAX = 200
 PROGRAMS_MAX = 1000
 
 
@@ -23,9 +25,7 @@ async def book_due(ledger: Ledger) -> int:
     for _ in range(BOOKING_ROUNDS_MAX):
         before = booked
         for program_id, due in await db.read(ledger.pool, lambda connection: _find_due(ledger, connection)):
-            submitted = (ledger.writes.submit(program_id, share) for share in _shares(due))
-            for outcomes in await asyncio.gather(*submitted):
-                booked += sum(not isinstance(outcome, errors.DomainError) for outcome in outcomes)
+            booked += await _book(ledger, program_id, due)
         if booked == before:
             break  # Nothing is due but what cannot be booked, which the log and `plaudit check` tell.
     return booked
@@ -35,21 +35,37 @@ async def _find_due(ledger: Ledger, connection: db.Connection) -> list[tuple[str
     now = await ledger.time.now(connection)
     found = []
     for program_id in await reading.list_programs_to_book(connection, now, PROGRAMS_MAX):
-        due = await reading.list_to_book(connection, program_id, now, AT_ONCE * BOOKINGS_MAX)
+        due = await reading.list_to_book(connection, program_id, now, SHARES_MAX * BOOKINGS_MAX)
         if due:
             found.append((program_id, due))
     return found
 
 
-def _shares(due: Mapping[Owner, Set[int]]) -> list[list[Booking]]:
-    """Shares what is due out to transactions, a wallet to one of them; what finds no room waits for the next round."""
-    shares: list[list[Booking]] = [[] for _ in range(AT_ONCE)]
-    weights = [0] * AT_ONCE
+async def _book(ledger: Ledger, program_id: str, due: Mapping[Owner, Set[int]]) -> int:
+    """Books what is due in a program, in several transactions of which some are under way at once."""
+    shares = _shares(due)
+    booked = 0
+
+    async def work() -> None:
+        nonlocal booked
+        for share in shares:
+            for outcome in await ledger.writes.submit(program_id, share):
+                booked += not isinstance(outcome, errors.DomainError)
+
+    await asyncio.gather(*(work() for _ in range(AT_ONCE)))
+    return booked
+
+
+def _shares(due: Mapping[Owner, Set[int]]) -> Iterator[list[Booking]]:
+    """Shares what is due out to transactions, each wallet to one; of a large one the rest waits for the next look."""
+    share: list[Booking] = []
+    weight = 0
     for owner, numbers in due.items():
-        lightest = weights.index(min(weights))
-        room = BOOKINGS_MAX - weights[lightest]
-        if room:
-            booking = Booking(owner, frozenset(sorted(numbers)[:room]))
-            shares[lightest].append(booking)
-            weights[lightest] += booking.weight
-    return [share for share in shares if share]
+        booking = Booking(owner, frozenset(sorted(numbers)[:BOOKINGS_MAX]))
+        if share and weight + booking.weight > BOOKINGS_MAX:
+            yield share
+            share, weight = [], 0
+        share.append(booking)
+        weight += booking.weight
+    if share:
+        yield share

@@ -44,16 +44,19 @@ class StaleOwnerError(Exception):
 
 @dataclass
 class Ledger:
-    """The ledger over one database: everything is posted through `writes`."""
+    """The ledger over one database: everything is posted through `writes`, in transactions of `batch_max` at most."""
 
     pool: db.Pool
     time: clock.Clock
+    batch_max: int = batcher.ITEMS_MAX
     _known: dict[str, dict[Owner, int]] = field(default_factory=dict)
     _scarce: set[tuple[str, str]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         """Starts the batcher that every write goes through."""
-        self.writes: batcher.Batcher[Item, list[Outcome]] = batcher.Batcher("ledger", self._run, weigh=_weigh)
+        self.writes: batcher.Batcher[Item, list[Outcome]] = batcher.Batcher(
+            "ledger", self._run, items_max=self.batch_max, weigh=_weigh
+        )
 
     async def post(
         self, program_id: str, operations: Sequence[Operation], *, linked: bool = False
@@ -238,9 +241,10 @@ class Ledger:
         )
         await writing.update_budgets(connection, program_id, state.budgets.values())
         if state.rows:
-            # Last, since every writer of the program needs the heads.
-            positions = await feed.place(connection, program_id, [row.member_id for row in state.rows])
-            await writing.insert_journal(connection, program_id, state.now, state.rows, positions)
+            records = writing.journal_records(program_id, state.now, state.rows)
+            # Last, with nothing left to think about, since every writer of the program needs the heads.
+            places = await feed.place(connection, program_id, [row.member_id for row in state.rows])
+            await writing.insert_journal(connection, records, places)
 
 
 def _decide(state: State, items: list[Item]) -> list[list[Outcome]]:

@@ -30,8 +30,9 @@ async def insert_request(
     connection: db.Connection, program_id: str, posted_at: datetime, row: model.Row, member_id: str
 ) -> None:
     """Writes what stands for a request id from now on, last in its transaction: it takes the place in the feed."""
-    [position] = await feed.place(connection, program_id, [member_id])
-    await writing.insert_journal(connection, program_id, posted_at, [row], [position])
+    records = writing.journal_records(program_id, posted_at, [row])
+    places = await feed.place(connection, program_id, [member_id])
+    await writing.insert_journal(connection, records, places)
 
 
 async def lock_member(connection: db.Connection, program_id: str, member_id: str) -> dict[int, str]:

@@ -9,7 +9,7 @@ from services.ledger.model import Hold, Lot, Wallet
 from services.ledger.store import QUERIES
 
 JOURNAL_COLUMNS = (
-    *("program_id", "request_id", "leg", "kind", "partition", "position", "posted_at", "occurred_at", "wallet_id"),
+    *("partition", "position", "program_id", "request_id", "leg", "kind", "posted_at", "occurred_at", "wallet_id"),
     *("amount", "sequence", "balance", "expires_at", "held_amount", "lot_number", "budget_amount", "debt_amount"),
     *("allocated_value", "target_id", "burn_order_version", "fingerprint", "cause_event_id", "cause_rule_id"),
     *("cause_rule_version", "cause_redemption_id", "cause_campaign_id", "budget_id", "refusal", "detail"),
@@ -28,22 +28,14 @@ ALLOCATION_COLUMNS = (
 )
 
 
-async def insert_journal(
-    connection: db.Connection,
-    program_id: str,
-    posted_at: datetime,
-    rows: Sequence[model.Row],
-    positions: Sequence[tuple[int, int]],
-) -> None:
-    """Writes outcomes and entries, each at its place in the feed."""
-    records = [
+def journal_records(program_id: str, posted_at: datetime, rows: Sequence[model.Row]) -> list[tuple[object, ...]]:
+    """Gives outcomes and entries as `insert_journal` writes them, all but their places in the feed."""
+    return [
         (
             program_id,
             row.request_id,
             row.leg,
             row.kind,
-            partition,
-            position,
             posted_at,
             row.occurred_at,
             row.wallet_id,
@@ -68,9 +60,16 @@ async def insert_journal(
             row.refusal,
             row.detail,
         )
-        for row, (partition, position) in zip(rows, positions, strict=True)
+        for row in rows
     ]
-    await db.copy_rows(connection, "journal", JOURNAL_COLUMNS, records)
+
+
+async def insert_journal(
+    connection: db.Connection, records: Sequence[tuple[object, ...]], places: Sequence[tuple[int, int]]
+) -> None:
+    """Writes outcomes and entries, each at its place in the feed: partition and position."""
+    placed = [place + record for place, record in zip(places, records, strict=True)]
+    await db.copy_rows(connection, "journal", JOURNAL_COLUMNS, placed)
 
 
 async def write_lots(connection: db.Connection, program_id: str, lots: Iterable[Lot]) -> None:
