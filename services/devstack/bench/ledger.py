@@ -11,10 +11,11 @@ import tempfile
 import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Protocol
 
 from services.devstack import processes
 from services.devstack.bench import baselines, history
@@ -44,6 +45,22 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
+class Keys:
+    """The private keys of a bed: what signs tokens, and what signs seals."""
+
+    tokens: bytes
+    seals: bytes
+
+
+class Start(Protocol):
+    """Starts a role of the ledger; one that serves listens at an address."""
+
+    def __call__(self, role: str, address: str = "") -> "subprocess.Popen[bytes]":
+        """Starts it."""
+        ...
+
+
+@dataclass(frozen=True)
 class Size:
     """How long the benchmark is.
 
@@ -58,19 +75,23 @@ class Size:
 
 @dataclass(frozen=True)
 class Bed:
-    """A durable PostgreSQL and one ledger process on it; `start` starts another role of it."""
+    """A durable PostgreSQL, a ledger process on it and a client of it.
+
+    `two_servers` starts a second one beside it, and gives a client of both; `start` starts another role.
+    """
 
     server: EmbeddedPostgres
     load: Load
     pool: db.Pool
-    start: Callable[[str], "subprocess.Popen[bytes]"]
+    start: Start
+    two_servers: Callable[[], AbstractAsyncContextManager[Load]]
 
 
 async def measure(size: Size, say: Say) -> list[Figure]:
     """Measures, one thing after the other, and tells what it is at. Raises CannotRunError."""
     async with bed(say) as found:
-        uniform, figures = await _measure_earns(found, size, say)
-        figures += await _measure_baselines(found, size, uniform, say)
+        uniform, both, figures = await _measure_earns(found, size, say)
+        figures += await _measure_baselines(found, size, both, say)
         figures += await _measure_calls(found, size, say)
         figures += await _measure_spends(found, size, say)
         figures += await _measure_past(found, size, uniform, say)
@@ -78,7 +99,8 @@ async def measure(size: Size, say: Say) -> list[Figure]:
     return figures
 
 
-async def _measure_earns(found: Bed, size: Size, say: Say) -> tuple[float, list[Figure]]:
+async def _measure_earns(found: Bed, size: Size, say: Say) -> tuple[float, float, list[Figure]]:
+    """Measures earns in calls of 1,000: by one process, which thinks on one core, and by two."""
     load = found.load
     say("earns in calls of 1,000 over 20,000 wallets")
     await load.bulk(WARM_UP, WALLETS)
@@ -88,25 +110,35 @@ async def _measure_earns(found: Bed, size: Size, say: Say) -> tuple[float, list[
     say("the same, all from one budget")
     await load.make_budget("campaign", 10**12)
     budgeted = await load.bulk(size.earns, WALLETS, budget_id="campaign")
-    return uniform, [
-        Figure("earns in calls of 1,000, uniform over 20,000 wallets", uniform, "earns/s", 20_000),
-        Figure("one wallet against uniform", hot / uniform, "times", 0.9),
-        Figure("one budget against uniform", budgeted / uniform, "times", 0.9),
-    ]
+    say("the same over 20,000 wallets, two processes")
+    async with found.two_servers() as both:
+        await both.bulk(WARM_UP, WALLETS)
+        doubled = await both.bulk(size.earns, WALLETS)
+    return (
+        uniform,
+        doubled,
+        [
+            Figure("earns in calls of 1,000, uniform over 20,000 wallets, one process", uniform, "earns/s", 20_000),
+            Figure("the same, two processes", doubled, "earns/s", 20_000),
+            Figure("one wallet against uniform", hot / uniform, "times", 0.9),
+            Figure("one budget against uniform", budgeted / uniform, "times", 0.9),
+        ],
+    )
 
 
-async def _measure_baselines(found: Bed, size: Size, uniform: float, say: Say) -> list[Figure]:
+async def _measure_baselines(found: Bed, size: Size, doubled: float, say: Say) -> list[Figure]:
+    """Measures what else this server can do with both cores, and compares two processes with it."""
     say("COPY of the same rows")
-    earns = 3 * size.earns + WARM_UP
+    earns = 4 * size.earns + 2 * WARM_UP
     copied = await baselines.copy_same_rows(found.server.dsn("ledger"), earns)
     stored = await baselines.bytes_per_earn(found.server.dsn("ledger"), earns)
     say("pgbench, TPC-B-like")
     transactions = await asyncio.to_thread(baselines.pgbench, found.server, size.seconds)
     return [
         Figure("pgbench TPC-B-like, 20 clients, scale 10", transactions, "tps"),
-        Figure("bulk earns against pgbench", uniform / transactions, "times", 7),
+        Figure("bulk earns of two processes against pgbench", doubled / transactions, "times", 7),
         Figure("COPY of the same rows into the same indexed tables", copied, "earns/s"),
-        Figure("bulk earns against COPY", uniform / copied, "times", 0.4),
+        Figure("bulk earns of two processes against COPY", doubled / copied, "times", 0.4),
         Figure("bytes per earn, tables and indexes", stored, "bytes", 450, at_most=True),
     ]
 
@@ -128,12 +160,17 @@ async def _measure_spends(found: Bed, size: Size, say: Say) -> list[Figure]:
     wallets = max(1, size.earns // SPENDS_PER_WALLET)
     await history.add_earns(found.pool, "s", wallets=wallets, each=20)
     spends = await found.load.bulk_spends(size.earns, wallets, prefix="s")
+    say("the same, two processes")
+    await history.add_earns(found.pool, "t", wallets=wallets, each=20)
+    async with found.two_servers() as both:
+        doubled = await both.bulk_spends(size.earns, wallets, prefix="t")
     say("a wallet with 10,000 lots")
     await history.add_earns(found.pool, "b", wallets=1, each=10_000)
     balances = await found.load.time_balances(["b0"] * CALLS)
     taken = await found.load.time_spends(CALLS, "b0")
     return [
-        Figure("spends in calls of 1,000, wallets with 20 lots", spends, "spends/s", 8_000),
+        Figure("spends in calls of 1,000, wallets with 20 lots, one process", spends, "spends/s", 8_000),
+        Figure("the same, two processes", doubled, "spends/s", 8_000),
         Figure("balance of a wallet with 10,000 lots, p99", 1000 * percentile(balances, 0.99), "ms", 5, at_most=True),
         Figure("spend from it, p99", 1000 * percentile(taken, 0.99), "ms", 20, at_most=True),
     ]
@@ -196,49 +233,62 @@ async def bed(say: Say) -> AsyncIterator[Bed]:
         say("starting PostgreSQL, fsync and synchronous_commit on")
         with EmbeddedPostgres(Path(folder) / "postgres") as server:
             server.create_databases(["ledger"])
-            private_key = secrets.token_bytes(32)
-            address = f"{LOOPBACK}:{pick_one(())}"
+            keys = Keys(secrets.token_bytes(32), secrets.token_bytes(32))
             with EmbeddedRedis(Path(folder) / "redis") as redis:
-                start = starter(server, redis.url, private_key, address, Path(folder) / "ledger.log")
-                ledger = await start_ledger(start, address)
-                load, channel = connect(address, private_key, secrets.token_hex(4))
-                pool = await db.create_pool(server.dsn("ledger"), service="bench", size_max=2)
-                try:
-                    yield Bed(server, load, pool, start)
-                finally:
-                    await pool.close()
-                    await channel.close()
-                    processes.end(ledger, [(signal.SIGTERM, START_WAIT_S)])
+                start = starter(server, redis.url, keys, Path(folder) / "ledger.log")
+                async with _one_server(start, keys) as (address, load):
+                    pool = await db.create_pool(server.dsn("ledger"), service="bench", size_max=2)
+                    try:
+                        yield Bed(server, load, pool, start, lambda: _two_servers(start, keys, address))
+                    finally:
+                        await pool.close()
 
 
-def starter(
-    server: EmbeddedPostgres, redis_url: str, private_key: bytes, address: str, log: Path
-) -> Callable[[str], "subprocess.Popen[bytes]"]:
+@asynccontextmanager
+async def _one_server(start: Start, keys: Keys) -> AsyncIterator[tuple[str, Load]]:
+    address = f"{LOOPBACK}:{pick_one(())}"
+    if await asyncio.to_thread(start("migrate").wait, START_WAIT_S):
+        raise CannotRunError("the ledger's migrations failed")
+    async with _serving(start, address), connect([address], keys.tokens) as load:
+        yield address, load
+
+
+@asynccontextmanager
+async def _two_servers(start: Start, keys: Keys, first: str) -> AsyncIterator[Load]:
+    second = f"{LOOPBACK}:{pick_one(())}"
+    async with _serving(start, second), connect([first, second], keys.tokens) as load:
+        yield load
+
+
+def starter(server: EmbeddedPostgres, redis_url: str, keys: Keys, log: Path) -> Start:
     """Makes what starts a role of the ledger, everything switched on."""
-    seal_key = secrets.token_bytes(32)
     variables = {
         "PLAUDIT_LEDGER_OWNER_DSN": server.dsn("ledger", "ledger_owner"),
         "PLAUDIT_LEDGER_DSN": server.dsn("ledger", "ledger"),
-        "PLAUDIT_LEDGER_LISTEN": address,
         "PLAUDIT_REDIS_URL": redis_url,
-        "PLAUDIT_TOKEN_PUBLIC_KEYS": b64encode(tokens.Minter(private_key).public_key()).decode(),
-        "PLAUDIT_LEDGER_SEAL_KEY": b64encode(seal_key).decode(),
-        "PLAUDIT_LEDGER_SEAL_PUBLIC_KEYS": b64encode(tokens.Minter(seal_key).public_key()).decode(),
+        "PLAUDIT_TOKEN_PUBLIC_KEYS": b64encode(tokens.Minter(keys.tokens).public_key()).decode(),
+        "PLAUDIT_LEDGER_SEAL_KEY": b64encode(keys.seals).decode(),
+        "PLAUDIT_LEDGER_SEAL_PUBLIC_KEYS": b64encode(tokens.Minter(keys.seals).public_key()).decode(),
     }
     env = {name: value for name, value in os.environ.items() if not name.startswith("PLAUDIT_")} | variables
-    return lambda role: processes.spawn(
-        [sys.executable, "-P", "-m", "services.ledger", role], log_path=log, env=env, cwd=ROOT
+    return lambda role, address="": processes.spawn(
+        [sys.executable, "-P", "-m", "services.ledger", role],
+        log_path=log,
+        env=env | {"PLAUDIT_LEDGER_LISTEN": address},
+        cwd=ROOT,
     )
 
 
-async def start_ledger(start: Callable[[str], "subprocess.Popen[bytes]"], address: str) -> "subprocess.Popen[bytes]":
-    """Migrates and starts one ledger process, and waits until it serves."""
-    if await asyncio.to_thread(start("migrate").wait, START_WAIT_S):
-        raise CannotRunError("the ledger's migrations failed")
-    child = start("serve")
-    deadline = asyncio.get_running_loop().time() + START_WAIT_S
-    while await grpc_state(address) != "SERVING":
-        if child.poll() is not None or asyncio.get_running_loop().time() > deadline:
-            raise CannotRunError("the ledger does not start")
-        await asyncio.sleep(processes.POLL_S)
-    return child
+@asynccontextmanager
+async def _serving(start: Start, address: str) -> AsyncIterator[None]:
+    """Runs one ledger process, from when it serves."""
+    child = start("serve", address)
+    try:
+        deadline = asyncio.get_running_loop().time() + START_WAIT_S
+        while await grpc_state(address) != "SERVING":
+            if child.poll() is not None or asyncio.get_running_loop().time() > deadline:
+                raise CannotRunError("the ledger does not start")
+            await asyncio.sleep(processes.POLL_S)
+        yield
+    finally:
+        processes.end(child, [(signal.SIGTERM, START_WAIT_S)])

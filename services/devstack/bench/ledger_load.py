@@ -2,12 +2,13 @@
 
 import asyncio
 import itertools
+import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import grpc
 from plaudit.ledger.v1 import (
     budget_service_pb2,
     budget_service_pb2_grpc,
@@ -30,9 +31,9 @@ SPEND_AMOUNT = 10
 
 @dataclass
 class Load:
-    """A client of one ledger; every earn it makes is new."""
+    """A client of the processes of one ledger, each asked in its turn; every earn it makes is new."""
 
-    stub: "ledger_service_pb2_grpc.LedgerServiceAsyncStub"
+    stubs: "Iterator[ledger_service_pb2_grpc.LedgerServiceAsyncStub]"
     budgets: "budget_service_pb2_grpc.BudgetServiceAsyncStub"
     identity: rpc.ServiceIdentity
     run: str
@@ -71,7 +72,7 @@ class Load:
         """Posts operations and makes sure that each happened."""
         request = ledger_service_pb2.PostOperationsRequest(operations=operations)
         metadata = self.identity.metadata(PROGRAM)
-        response = await self.stub.PostOperations(request, metadata=metadata, timeout=CALL_TIMEOUT_S)
+        response = await next(self.stubs).PostOperations(request, metadata=metadata, timeout=CALL_TIMEOUT_S)
         wrong = [result for result in response.results if not result.HasField("posting") or result.replayed]
         assert not wrong, f"Every earn of a benchmark is new and happens: {wrong[:1]}"
 
@@ -119,7 +120,7 @@ class Load:
                 member_id=member_id, as_of_time=times.to_proto(as_of) if as_of else None
             )
             begun = time.perf_counter()
-            response = await self.stub.GetBalances(
+            response = await next(self.stubs).GetBalances(
                 request, metadata=self.identity.metadata(PROGRAM), timeout=CALL_TIMEOUT_S
             )
             latencies.append(time.perf_counter() - begun)
@@ -170,9 +171,13 @@ class Load:
         return latencies
 
 
-def connect(address: str, private_key: bytes, run: str) -> tuple[Load, grpc.aio.Channel]:
-    """Connects to a ledger as a service may."""
-    channel = rpc.channel(address)
-    identity = rpc.ServiceIdentity(tokens.Minter(private_key), service="bench", scopes=["ledger.write", "ledger.read"])
-    stub = ledger_service_pb2_grpc.LedgerServiceStub(channel)
-    return Load(stub, budget_service_pb2_grpc.BudgetServiceStub(channel), identity, run), channel
+@asynccontextmanager
+async def connect(addresses: Sequence[str], private_key: bytes) -> AsyncIterator[Load]:
+    """Connects to the processes of one ledger as a service may."""
+    async with AsyncExitStack() as stack:
+        channels = [await stack.enter_async_context(rpc.channel(address)) for address in addresses]
+        stubs = [ledger_service_pb2_grpc.LedgerServiceStub(channel) for channel in channels]
+        budgets = budget_service_pb2_grpc.BudgetServiceStub(channels[0])
+        scopes = ["ledger.write", "ledger.read"]
+        identity = rpc.ServiceIdentity(tokens.Minter(private_key), service="bench", scopes=scopes)
+        yield Load(itertools.cycle(stubs), budgets, identity, secrets.token_hex(4))
