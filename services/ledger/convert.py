@@ -260,24 +260,36 @@ CHECKS: dict[str, Callable[[Any], list[Violation]]] = {
 
 def result(request_id: str, outcome: model.Outcome | errors.DomainError) -> ledger_pb2.OperationResult:
     """Says how an operation ended."""
+    message = ledger_pb2.OperationResult(request_id=request_id)
+    fill_result(message, outcome)
+    return message
+
+
+def fill_result(message: ledger_pb2.OperationResult, outcome: model.Outcome | errors.DomainError) -> None:
+    """Says how an operation ended in a message where it is: one that is made apart is copied into the other."""
     if isinstance(outcome, errors.DomainError):
-        return ledger_pb2.OperationResult(request_id=request_id, refusal=refusals.to_proto(outcome))
+        message.refusal.CopyFrom(refusals.to_proto(outcome))
+        return
+    message.replayed = outcome.replayed
     if outcome.refusal is not None:
-        refusal = refusals.to_proto(outcome.refusal)
-        return ledger_pb2.OperationResult(request_id=request_id, replayed=outcome.replayed, refusal=refusal)
+        message.refusal.CopyFrom(refusals.to_proto(outcome.refusal))
+        return
     assert outcome.posting is not None, "An outcome is a posting or a refusal."
-    return ledger_pb2.OperationResult(
-        request_id=request_id, replayed=outcome.replayed, posting=posting(outcome.posting)
-    )
+    _fill_posting(message.posting, outcome.posting)
 
 
 def posting(done: model.Posting) -> ledger_pb2.Posting:
     """Says what an operation did."""
-    message = ledger_pb2.Posting(
-        post_time=_post_time(done.posted_at),
-        amount=done.amount,
-        expire_time=None if done.expires_at is None else times.to_proto(done.expires_at),
-    )
+    message = ledger_pb2.Posting()
+    _fill_posting(message, done)
+    return message
+
+
+def _fill_posting(message: ledger_pb2.Posting, done: model.Posting) -> None:
+    message.post_time.CopyFrom(_post_time(done.posted_at))
+    message.amount = done.amount
+    if done.expires_at is not None:
+        message.expire_time.CopyFrom(times.to_proto(done.expires_at))
     if done.parts:
         message.allocations.extend(
             ledger_pb2.Allocation(lot_id=part.lot_id, amount=part.amount, expire_time=time(part.expires_at))
@@ -286,7 +298,6 @@ def posting(done: model.Posting) -> ledger_pb2.Posting:
         message.burn_order_version = done.burn_order_version
     if done.written_off or done.debt or done.given:
         message.written_off, message.debt, message.given = done.written_off, done.debt, done.given
-    return message
 
 
 @lru_cache(maxsize=64)

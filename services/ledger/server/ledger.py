@@ -4,7 +4,7 @@ from typing import Any
 
 from plaudit.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
 
-from services.kernel import calls, errors, fields, refusals, times
+from services.kernel import calls, errors, fields, times
 from services.ledger import convert
 from services.ledger.model import Operation, Owner
 from services.ledger.operations import forgetting, listings, previews, reading, statements, unexpiring
@@ -24,7 +24,7 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         """Judges malformed operations here and posts the others; answers in their order."""
         del context
         program_id = calls.current().program_id
-        results: list[ledger_pb2.OperationResult | None] = []
+        malformed: list[errors.DomainError | None] = []
         well_formed: list[Operation] = []
         for index, message in enumerate(request.operations):
             violations = fields.violations(message) or convert.violations(message)
@@ -33,18 +33,17 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
                     *(errors.Violation(f"operations[{index}].{each.field}", each.message) for each in violations)
                 )
             if violations:
-                refusal = refusals.to_proto(errors.field_invalid(*violations))
-                results.append(ledger_pb2.OperationResult(request_id=message.request_id, refusal=refusal))
+                malformed.append(errors.field_invalid(*violations))
             else:
-                results.append(None)
+                malformed.append(None)
                 well_formed.append(convert.operation(message))
-        if well_formed:
-            outcomes = await self._ledger.post(program_id, well_formed, linked=request.linked)
-            posted = iter(
-                [convert.result(each.request_id, outcome) for each, outcome in zip(well_formed, outcomes, strict=True)]
-            )
-            return ledger_service_pb2.PostOperationsResponse(results=[result or next(posted) for result in results])
-        return ledger_service_pb2.PostOperationsResponse(results=[result for result in results if result])
+        posted = await self._ledger.post(program_id, well_formed, linked=request.linked) if well_formed else []
+        outcomes = iter(posted)
+        response = ledger_service_pb2.PostOperationsResponse()
+        for message, refusal in zip(request.operations, malformed, strict=True):
+            result = response.results.add(request_id=message.request_id)
+            convert.fill_result(result, refusal or next(outcomes))
+        return response
 
     async def GetBalances(  # noqa: N802 - the contract's name
         self, request: ledger_service_pb2.GetBalancesRequest, context: Any
