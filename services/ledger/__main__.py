@@ -80,7 +80,7 @@ async def migrate(settings: MigrateSettings) -> None:
 
 async def check(settings: CheckSettings) -> int:
     """Recomputes what is stored and tells what does not add up."""
-    pool = await db.create_pool(settings.dsn, service="ledger-check", size_max=1)
+    pool = await db.create_pool(settings.dsn, service="ledger-check", size_max=2)
     rows = await checks.check(pool, seal_keys=settings.seal_public_keys)
     await pool.close()
     return process.report(rows)

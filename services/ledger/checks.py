@@ -1,7 +1,8 @@
 """What `plaudit check` and `plaudit status` say of the ledger."""
 
+import asyncio
 from collections.abc import Collection
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from services.kernel import clock, db, feed, times
 from services.kernel.checks import CheckRow, StatusRow, compare
@@ -21,12 +22,18 @@ async def check(
 ) -> list[CheckRow]:
     """Replays the journal against balances and lots, holds against allocations, liability and seals against it.
 
-    Without the public keys of seals, heads are taken to be signed by the keys that are stored beside them.
+    Without the public keys of seals, heads are taken to be signed by the keys that are stored beside them. Seals are
+    verified beside all else: they keep this process busy, and the other checks the database.
     """
-    return await db.read(pool, lambda connection: _check(connection, time, seal_keys))
+    (sums, positions), seals = await asyncio.gather(
+        db.read(pool, lambda connection: _check_sums(connection, time)),
+        db.read(pool, lambda connection: _check_seals(connection, time, seal_keys)),
+    )
+    return [*sums, seals, *positions]
 
 
-async def _check(connection: db.Connection, time: clock.Clock, seal_keys: Collection[bytes] | None) -> list[CheckRow]:
+async def _check_sums(connection: db.Connection, time: clock.Clock) -> tuple[list[CheckRow], list[CheckRow]]:
+    """Checks what is summed up against what it is the sum of; and the positions of the journal."""
     counts = await connection.fetchrow(QUERIES["count_rows"])
     assert counts is not None, "An aggregate has a row."
     now = await time.now(connection)
@@ -36,7 +43,7 @@ async def _check(connection: db.Connection, time: clock.Clock, seal_keys: Collec
         if row["count"]
     ]
     entries, lots, wallets = counts["entries"], counts["lots"], counts["wallets"]
-    return [
+    sums = [
         await _row(connection, "check_wallets", "journal against balances", entries),
         await _row(connection, "check_lots", "lots against allocations", lots),
         await _row(connection, "check_wallet_lots", "balances against lots and holds", wallets),
@@ -47,17 +54,17 @@ async def _check(connection: db.Connection, time: clock.Clock, seal_keys: Collec
         await _row(connection, "check_cashbacks", "cashbacks against purchases", entries),
         CheckRow("liability against balances", lots, tuple(await liability.find_problems(connection, now))),
         CheckRow("expiries against time", lots + counts["holds"], tuple(unbooked)),
-        await _check_seals(connection, now, seal_keys),
-        *await feed.check(connection, QUERIES["check_positions"]),
     ]
+    return sums, await feed.check(connection, QUERIES["check_positions"])
 
 
 async def _row(connection: db.Connection, query: str, subject: str, examined: int) -> CheckRow:
     return await compare(connection, QUERIES[query], subject=subject, examined=examined)
 
 
-async def _check_seals(connection: db.Connection, now: datetime, seal_keys: Collection[bytes] | None) -> CheckRow:
+async def _check_seals(connection: db.Connection, time: clock.Clock, seal_keys: Collection[bytes] | None) -> CheckRow:
     """Verifies everything that was sealed, and that sealing goes on."""
+    now = await time.now(connection)
     rows, problems = 0, []
     for program_id in await sealing_store.list_sealed_programs(connection):
         tally = verifying.Tally()
