@@ -13,6 +13,7 @@ from services.kernel import clock, errors, interceptors
 from services.ledger import checks, model
 from services.ledger.operations import booking
 from services.ledger.operations.posting import Ledger
+from services.ledger.store import reading
 from tests.conftest import START
 from tests.ledger.test_server import YEAR, assert_sound
 from tests.support.databases import Databases
@@ -205,10 +206,7 @@ async def test_balance_limit_counts_nothing_that_is_over(
 async def test_sweep_books_wallets_of_any_size(
     ledger: LedgerHarness, databases: Databases, ledger_database: str, time: clock.ManualClock
 ) -> None:
-    """A wallet with more due lots than a transaction takes is booked bit by bit, and so are all that wait beside it.
-
-    None of the transactions keeps earns waiting for longer than its share.
-    """
+    """A wallet with more due lots than a transaction takes is booked bit by bit, as are all that wait beside it."""
     many = 2 * booking.BOOKINGS_MAX + 200
     lots = [earn(f"e{number}", amount=1, expires=START + YEAR) for number in range(many)]
     for start in range(0, many, 500):
@@ -224,6 +222,34 @@ async def test_sweep_books_wallets_of_any_size(
     assert (sum(sizes), sizes[0]) == (many + 5, booking.BOOKINGS_MAX)
     assert (await ledger.balance("m1")).available == (await ledger.balance("other4")).available == 0
     await assert_sound(ledger)
+
+
+async def test_what_another_worker_books_is_left_to_it(ledger: LedgerHarness, time: clock.ManualClock) -> None:
+    """Two workers never book in one program at once: the one that comes later neither waits nor does it again."""
+    other = "other"
+    for program in ("demo", other):
+        await ledger.post(
+            *(earn(f"e{number}", f"m{number}", 1, expires=START + YEAR) for number in range(5)), program=program
+        )
+    time.value = START + YEAR
+    async with ledger.ledger.pool.acquire() as connection, connection.transaction():
+        assert await reading.lock_booking(connection, "demo")
+        assert await booking.book_due(ledger.ledger) == 5
+        assert {await booking.book_due(ledger.ledger) for _ in range(3)} == {0}
+        assert await expiries(ledger) == {other: 5}
+    workers = [Ledger(ledger.ledger.pool, time, batch_max=booking.BOOKINGS_MAX) for _ in range(4)]
+    booked = await asyncio.gather(*(booking.book_due(each) for each in workers))
+
+    assert sum(booked) == 5
+    assert await expiries(ledger) == {"demo": 5, other: 5}
+    await assert_sound(ledger)
+
+
+async def expiries(ledger: LedgerHarness) -> dict[str, int]:
+    """Counts what is booked as expired, by program."""
+    async with ledger.ledger.pool.acquire() as connection:
+        query = "SELECT program_id, count(*) FROM journal WHERE kind = 'EXPIRY' GROUP BY program_id"
+        return dict(await connection.fetch(query))
 
 
 async def test_broken_wallet_does_not_stop_the_sweep(

@@ -20,25 +20,36 @@ PROGRAMS_MAX = 1000
 
 
 async def book_due(ledger: Ledger) -> int:
-    """Books lots and holds that are over, program by program, and tells in how many wallets it did."""
+    """Books lots and holds that are over, program by program, and tells in how many wallets it did.
+
+    What another worker is at is left to it.
+    """
     booked = 0
     for _ in range(BOOKING_ROUNDS_MAX):
         before = booked
-        for program_id, due in await db.read(ledger.pool, lambda connection: _find_due(ledger, connection)):
-            booked += await _book(ledger, program_id, due)
+        for program_id in await db.read(ledger.pool, lambda connection: _find_programs(ledger, connection)):
+            booked += await _book_program(ledger, program_id)
         if booked == before:
             break  # Nothing is due but what cannot be booked, which the log and `plaudit check` tell.
     return booked
 
 
-async def _find_due(ledger: Ledger, connection: db.Connection) -> list[tuple[str, dict[Owner, set[int]]]]:
-    now = await ledger.time.now(connection)
-    found = []
-    for program_id in await reading.list_programs_to_book(connection, now, PROGRAMS_MAX):
+async def _find_programs(ledger: Ledger, connection: db.Connection) -> list[str]:
+    return await reading.list_programs_to_book(connection, await ledger.time.now(connection), PROGRAMS_MAX)
+
+
+async def _book_program(ledger: Ledger, program_id: str) -> int:
+    """Books some of what is due in a program, while nobody else does."""
+
+    async def work(connection: db.Connection) -> int:
+        if not await reading.lock_booking(connection, program_id):
+            return 0
+        now = await ledger.time.now(connection)
         due = await reading.list_to_book(connection, program_id, now, SHARES_MAX * BOOKINGS_MAX)
-        if due:
-            found.append((program_id, due))
-    return found
+        return await _book(ledger, program_id, due)
+
+    # It changes nothing itself: what it holds until its end is the lock.
+    return await db.transaction(ledger.pool, work)
 
 
 async def _book(ledger: Ledger, program_id: str, due: Mapping[Owner, Set[int]]) -> int:

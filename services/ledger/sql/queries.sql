@@ -251,6 +251,10 @@ WHERE EXISTS (
 )
 LIMIT $2;
 
+-- lock_booking --
+-- Takes the booking of a program until the transaction ends, unless somebody else has it.
+SELECT pg_try_advisory_xact_lock(hashtextextended('book_due/' || $1, 0));
+
 -- list_lots_to_book --
 -- Lists lots of a program that are over and yet to be booked, wallet by wallet from those in which something has been
 -- over for longest, and whose they are.

@@ -58,6 +58,11 @@ async def list_programs_to_book(connection: db.Connection, now: datetime, limit:
     return [row["program_id"] for row in await connection.fetch(QUERIES["list_programs_to_book"], now, limit)]
 
 
+async def lock_booking(connection: db.Connection, program_id: str) -> bool:
+    """Takes the booking of a program until the transaction ends; tells whether nobody else has it."""
+    return bool(await connection.fetchval(QUERIES["lock_booking"], program_id))
+
+
 async def list_to_book(connection: db.Connection, program_id: str, now: datetime, limit: int) -> dict[Owner, set[int]]:
     """Tells whose lots are over and yet to be booked, by number; no number where it is a hold."""
     found: dict[Owner, set[int]] = {}
