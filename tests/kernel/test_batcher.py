@@ -109,6 +109,37 @@ async def test_submit_many_tiny_ones_shares_few_batches() -> None:
     assert len(bench.runs) <= 2 * 5000 // 100
 
 
+async def test_submit_waits_for_those_who_follow_at_once() -> None:
+    """Callers who come one by one, as fast as the loop lets them, share a batch."""
+    bench = Bench()
+    writes = bench.batcher()
+    callers = []
+    for number in range(50):
+        callers.append(submit(writes, "a", number))
+        await asyncio.sleep(0)
+    await settle()
+
+    assert [len(run.items) for run in bench.open] == [50]
+    bench.open[0].finish()
+    assert await answers_of(*callers) == [[f"a:{number}"] for number in range(50)]
+
+
+async def test_submit_does_not_wait_for_ever_for_those_who_follow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch begins in time, however many more keep coming."""
+    monkeypatch.setattr(batcher, "GATHER_S", 0.001)
+    bench = Bench()
+    writes = bench.batcher()
+    callers: list[asyncio.Task[Any]] = []
+    async with asyncio.timeout(PATIENCE_S):
+        while not bench.open:
+            callers.append(submit(writes, "a", len(callers)))
+            await asyncio.sleep(0)
+    bench.gated = False
+    bench.open[0].finish()
+
+    assert await answers_of(*callers) == [[f"a:{number}"] for number in range(len(callers))]
+
+
 async def test_submit_alone_waits_for_nobody() -> None:
     """A lone caller's batch starts at once and holds its items alone."""
     bench = Bench()
