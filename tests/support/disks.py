@@ -5,7 +5,6 @@ import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 
@@ -23,16 +22,17 @@ def limit_files(server: EmbeddedPostgres, size: str) -> None:
     """Lets no process of a server write beyond a size in any file; `unlimited` lets them again.
 
     What was forked meanwhile has its parent's limit. The superuser of a container may not be allowed to do this to
-    another user's process, but that user may.
+    another user's process, but that user may. A program becomes that user, and not this process between fork and exec,
+    where it still has what gRPC's threads were at.
     """
     assert server.process is not None
     main = server.process.pid
     owner = Path(f"/proc/{main}").stat()
-    who: dict[str, Any] = {}
+    as_owner = []
     if owner.st_uid != os.geteuid():
-        who = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
+        as_owner = ["setpriv", f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups"]
     for process_id in (main, *children_of(main)):
-        subprocess.run(["prlimit", f"--pid={process_id}", f"--fsize={size}:"], check=True, timeout=10, **who)
+        subprocess.run([*as_owner, "prlimit", f"--pid={process_id}", f"--fsize={size}:"], check=True, timeout=10)
 
 
 @asynccontextmanager
