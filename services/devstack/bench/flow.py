@@ -257,11 +257,16 @@ async def _measure_paced(flow: Flow, size: Size, say: Say) -> list[Figure]:
     watch = asyncio.create_task(flow.watch_levels(reached))
     paid = await flow.paced(size.seconds, sent)
     told = await flow.wait_for_inboxes(sent)
+    # The last of them are told already, but perhaps not read here yet.
+    deadline = time.perf_counter() + SETTLE_WAIT_S
+    while missing := sent.keys() - reached.keys():
+        if watch.done() or time.perf_counter() > deadline:
+            raise CannotRunError(
+                f"{len(missing)} members of {len(sent)} were not seen to reach the level that they must"
+            )
+        await asyncio.sleep(LOOK_EVERY_S)
     watch.cancel()
     await asyncio.gather(watch, return_exceptions=True)
-    missing = sent.keys() - reached.keys()
-    if missing:
-        raise CannotRunError(f"{len(missing)} members of {len(sent)} did not reach the level that they must")
     levels = [reached[member_id] - due for member_id, due in sent.items()]
     return [
         *_latency("event to balance", paid, 150),
