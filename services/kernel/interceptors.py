@@ -83,30 +83,19 @@ class Guard(grpc.GenericRpcHandler):
 
         async def unary(wire: bytes, context: Any) -> Any:
             assert handler.unary_unary is not None
-            observed = _Observed(self, name, scope, context)
-            try:
+            async with _Observed(self, name, scope, context) as observed:
                 request = await observed.admit(wire, handler.request_deserializer)
                 async with _deadline(context):
-                    response = await handler.unary_unary(request, context)
-            except BaseException as error:
-                await observed.fail(error)
-                raise
-            observed.finish("OK")
-            return response
+                    return await handler.unary_unary(request, context)
 
         async def stream(wire: bytes, context: Any) -> AsyncIterator[Any]:
             assert handler.unary_stream is not None
-            observed = _Observed(self, name, scope, context)
-            try:
+            async with _Observed(self, name, scope, context) as observed:
                 request = await observed.admit(wire, handler.request_deserializer)
                 async with _deadline(context):
                     responses: Any = handler.unary_stream(request, context)
                     async for response in responses:
                         yield response
-            except BaseException as error:
-                await observed.fail(error)
-                raise
-            observed.finish("OK")
 
         make = (
             grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler
@@ -120,7 +109,7 @@ class Guard(grpc.GenericRpcHandler):
 
 
 class _Observed:
-    """Stands by one call: admits it, and at its end maps what was raised, logs and measures."""
+    """Surrounds one call: admits it, and on the way out maps what was raised, logs and measures."""
 
     def __init__(self, guard: Guard, name: str, scope: str, context: Any) -> None:
         self._guard = guard
@@ -133,7 +122,10 @@ class _Observed:
         self._correlation_id = given[: calls.CORRELATION_LENGTH_MAX] or os.urandom(16).hex()
         self._program = ""
         self._started = time.perf_counter()
+
+    async def __aenter__(self) -> "_Observed":
         structlog.contextvars.bind_contextvars(correlation_id=self._correlation_id)
+        return self
 
     async def admit(self, wire: bytes, deserialize: Callable[[bytes], Any] | None) -> Message:
         """Gives the request of a call that may go on; raises the first reason why it may not."""
@@ -155,21 +147,22 @@ class _Observed:
             raise errors.field_invalid(*violations)
         return request
 
-    async def fail(self, error: BaseException) -> None:
-        """Tells the caller and the log why a call ended early; a cancellation goes on as it was."""
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: Any) -> None:
+        if error is None:
+            self._finish("OK")
+            return
+        if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
+            self._finish("DEADLINE_EXCEEDED" if _is_late(self._context) else "CANCELLED")
+            return
         if isinstance(error, TimeoutError):
             error = errors.deadline_exceeded()
-        if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
-            self.finish("DEADLINE_EXCEEDED" if _is_late(self._context) else "CANCELLED")
-            return
         if not isinstance(error, errors.DomainError):
             logs.get_logger().error("rpc_failed", method=self._name, exc_info=error)
             error = errors.invariant_broken(self._correlation_id)
-        self.finish(error.code.value, error.reason)
+        self._finish(error.code.value, error.reason)
         await self._context.abort_with_status(rpc_status.to_status(to_status(error)))
 
-    def finish(self, code: str, reason: str = "") -> None:
-        """Logs the canonical line of a call and measures it."""
+    def _finish(self, code: str, reason: str = "") -> None:
         duration_s = time.perf_counter() - self._started
         _duration_of(self._name, code).observe(duration_s)
         logs.get_logger().info(

@@ -25,8 +25,6 @@ EDGES = {
     ("services/kernel/feed.py", "Follower._advance"): "follower: one bad event never stops the others",
     ("services/kernel/feed.py", "Follower._advance_one_by_one"): "follower: the bad event is set aside alone",
     ("services/kernel/feed.py", "Follower.replay_dead_letters"): "follower: a letter that fails again stays",
-    ("services/kernel/interceptors.py", "Guard._wrap.unary"): "interceptor: as at the gateway's edge",
-    ("services/kernel/interceptors.py", "Guard._wrap.stream"): "likewise",
     ("services/gateway/edge.py", "Edge._serve"): "interceptor: a caller gets INVARIANT_BROKEN, the log what happened",
 }
 
