@@ -12,12 +12,12 @@ from services.kernel import etags
         ("0", 0),
         ("7", 7),
         ("9" * etags.DIGITS_MAX, 10**etags.DIGITS_MAX - 1),
-        ("9" * (etags.DIGITS_MAX + 1), etags.NONE),
-        ("-1", etags.NONE),
-        ("1.0", etags.NONE),
-        ("٣", etags.NONE),
-        ("²", etags.NONE),
-        ("W/1", etags.NONE),
+        ("9" * (etags.DIGITS_MAX + 1), etags.NO_SUCH_VERSION),
+        ("-1", etags.NO_SUCH_VERSION),
+        ("1.0", etags.NO_SUCH_VERSION),
+        ("٣", etags.NO_SUCH_VERSION),
+        ("²", etags.NO_SUCH_VERSION),
+        ("W/1", etags.NO_SUCH_VERSION),
     ],
 )
 def test_etag_is_a_version_or_none_that_exists(text: str, version: int | None) -> None:
