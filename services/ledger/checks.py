@@ -25,14 +25,14 @@ async def check(
     Without the public keys of seals, heads are taken to be signed by the keys that are stored beside them. Seals are
     verified beside all else: they keep this process busy, and the other checks the database.
     """
-    (sums, positions), seals = await asyncio.gather(
+    sums, seals = await asyncio.gather(
         db.read(pool, lambda connection: _check_sums(connection, time)),
         db.read(pool, lambda connection: _check_seals(connection, time, seal_keys)),
     )
-    return [*sums, seals, *positions]
+    return [*sums, seals]
 
 
-async def _check_sums(connection: db.Connection, time: clock.Clock) -> tuple[list[CheckRow], list[CheckRow]]:
+async def _check_sums(connection: db.Connection, time: clock.Clock) -> list[CheckRow]:
     """Checks what is summed up against what it is the sum of; and the positions of the journal."""
     counts = await connection.fetchrow(QUERIES["count_rows"])
     assert counts is not None, "An aggregate has a row."
@@ -43,7 +43,7 @@ async def _check_sums(connection: db.Connection, time: clock.Clock) -> tuple[lis
         if row["count"]
     ]
     entries, lots, wallets = counts["entries"], counts["lots"], counts["wallets"]
-    sums = [
+    return [
         await _row(connection, "check_wallets", "journal against balances", entries),
         await _row(connection, "check_lots", "lots against allocations", lots),
         await _row(connection, "check_wallet_lots", "balances against lots and holds", wallets),
@@ -54,8 +54,8 @@ async def _check_sums(connection: db.Connection, time: clock.Clock) -> tuple[lis
         await _row(connection, "check_cashbacks", "cashbacks against purchases", entries),
         CheckRow("liability against balances", lots, tuple(await liability.find_problems(connection, now))),
         CheckRow("expiries against time", lots + counts["holds"], tuple(unbooked)),
+        *await feed.check(connection, QUERIES["check_positions"]),
     ]
-    return sums, await feed.check(connection, QUERIES["check_positions"])
 
 
 async def _row(connection: db.Connection, query: str, subject: str, examined: int) -> CheckRow:
