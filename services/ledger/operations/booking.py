@@ -45,10 +45,13 @@ async def _book_program(ledger: Ledger, program_id: str) -> int:
         if not await reading.lock_booking(connection, program_id):
             return 0
         now = await ledger.time.now(connection)
-        due = await reading.list_to_book(connection, program_id, now, SHARES_MAX * BOOKINGS_MAX)
+        due = await reading.list_to_book(
+            connection, program_id, now, limit=SHARES_MAX * BOOKINGS_MAX, limit_per_wallet=BOOKINGS_MAX
+        )
         return await _book(ledger, program_id, due)
 
-    # It changes nothing itself: what it holds until its end is the lock.
+    # Its connection changes nothing and holds the lock until the end; what is posted meanwhile happens once, however
+    # often it is asked for.
     return await db.transaction(ledger.pool, work)
 
 
@@ -68,11 +71,11 @@ async def _book(ledger: Ledger, program_id: str, due: Mapping[Owner, Set[int]]) 
 
 
 def _shares(due: Mapping[Owner, Set[int]]) -> Iterator[list[Booking]]:
-    """Shares what is due out to transactions, each wallet to one; of a large one the rest waits for the next look."""
+    """Shares what is due out to transactions, each wallet to one of them."""
     share: list[Booking] = []
     weight = 0
     for owner, numbers in due.items():
-        booking = Booking(owner, frozenset(sorted(numbers)[:BOOKINGS_MAX]))
+        booking = Booking(owner, frozenset(numbers))
         if share and weight + booking.weight > BOOKINGS_MAX:
             yield share
             share, weight = [], 0

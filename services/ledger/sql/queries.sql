@@ -257,7 +257,7 @@ SELECT pg_try_advisory_xact_lock(hashtextextended('book_due/' || $1, 0));
 
 -- list_lots_to_book --
 -- Lists lots of a program that are over and yet to be booked, wallet by wallet from those in which something has been
--- over for longest, and whose they are.
+-- over for longest, and whose they are; of one wallet so many at most.
 SELECT wallet.member_id, wallet.asset, lot.number
 FROM (
     SELECT DISTINCT wallet_id
@@ -275,7 +275,7 @@ CROSS JOIN LATERAL (
     SELECT number
     FROM lots
     WHERE program_id = $1 AND wallet_id = due.wallet_id AND is_open AND effective_at IS NOT NULL AND expires_at <= $2
-    LIMIT $3
+    LIMIT $4
 ) AS lot
 LIMIT $3;
 

@@ -63,10 +63,12 @@ async def lock_booking(connection: db.Connection, program_id: str) -> bool:
     return bool(await connection.fetchval(QUERIES["lock_booking"], program_id))
 
 
-async def list_to_book(connection: db.Connection, program_id: str, now: datetime, limit: int) -> dict[Owner, set[int]]:
+async def list_to_book(
+    connection: db.Connection, program_id: str, now: datetime, *, limit: int, limit_per_wallet: int
+) -> dict[Owner, set[int]]:
     """Tells whose lots are over and yet to be booked, by number; no number where it is a hold."""
     found: dict[Owner, set[int]] = {}
-    for row in await connection.fetch(QUERIES["list_lots_to_book"], program_id, now, limit):
+    for row in await connection.fetch(QUERIES["list_lots_to_book"], program_id, now, limit, limit_per_wallet):
         found.setdefault((row["member_id"], row["asset"]), set()).add(row["number"])
     for row in await connection.fetch(QUERIES["list_holds_to_book"], program_id, now, limit):
         found.setdefault((row["member_id"], row["asset"]), set())
