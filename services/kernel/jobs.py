@@ -21,6 +21,8 @@ from arq.connections import ArqRedis, RedisSettings, create_pool
 from services.kernel import errors, ids, logs, metrics
 
 SWEEP_EVERY_S = 5
+# What waited while no worker was there need not wait for the next sweep too.
+SWEEPS_AT_START = True
 JOB_TIMEOUT_S = 120
 POLL_DELAY_S = 0.2
 JOBS_MAX = 10
@@ -85,8 +87,8 @@ class Kicker:
 class Worker:
     """Runs a service's jobs, each when it is kicked and in every sweep; while Redis is away it sweeps by itself.
 
-    Of each job one run at a time, or `at_once`: more would only get in each other's way. A kick that comes meanwhile
-    leads to another run after it.
+    The first sweep is when it begins. Of each job one run at a time, or `at_once`: more would only get in each other's
+    way. A kick that comes meanwhile leads to another run after it.
     """
 
     def __init__(self, service: str, redis_url: str, jobs: Mapping[str, Job], at_once: Mapping[str, int]) -> None:
@@ -142,7 +144,14 @@ def _build(service: str, redis_url: str, jobs: Mapping[str, WrappedJob]) -> arq.
     return arq.Worker(
         functions=[func(job, name=name, keep_result=0, max_tries=1) for name, job in jobs.items()],  # type: ignore[arg-type]
         cron_jobs=[
-            cron(job, name=f"{service}:sweep:{name}", second=seconds, max_tries=1, keep_result=0)  # type: ignore[arg-type]
+            cron(
+                job,  # type: ignore[arg-type]
+                name=f"{service}:sweep:{name}",
+                second=seconds,
+                run_at_startup=SWEEPS_AT_START,
+                max_tries=1,
+                keep_result=0,
+            )
             for name, job in jobs.items()
         ],
         queue_name=queue_name(service),

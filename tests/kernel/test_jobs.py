@@ -27,6 +27,7 @@ FOR_EVER = -1
 def rare_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves the work to kicks, but for tests that ask for sweeps."""
     monkeypatch.setattr(jobs, "SWEEP_EVERY_S", 60)
+    monkeypatch.setattr(jobs, "SWEEPS_AT_START", False)
 
 
 @pytest.fixture
@@ -121,6 +122,16 @@ async def test_sweep_drains_without_a_kick(
         await eventually(is_done(due_pool, 3))
         await schedule(due_pool, rows(5, START, program="later"))
         await eventually(is_done(due_pool, 8))
+
+
+async def test_worker_that_begins_drains_at_once(
+    due_pool: db.Pool, redis_server: EmbeddedRedis, time: clock.ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was due while no worker was there is drained as one begins, long before its next sweep."""
+    monkeypatch.setattr(jobs, "SWEEPS_AT_START", True)
+    await schedule(due_pool, rows(3, START))
+    async with working(redis_server, drain_job(due_pool, time)):
+        await eventually(is_done(due_pool, 3), within_s=15)
 
 
 @pytest.mark.usefixtures("frequent_sweep")
