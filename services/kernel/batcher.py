@@ -3,7 +3,8 @@
 Callers submit items under a key (the program). While a batch of that key is under way, others gather; when it has ended
 the next one takes what has gathered, up to `items_max`, and where much has gathered it begins beside it. A batch
 begins once the event loop brings no more. So a lone caller waits for nobody, callers who come through the same crowded
-door share a commit, and nothing is there to tune.
+door share a commit, and nothing is there to tune. Who brings many items at once stands in another line than who brings
+few: a checkout does not wait behind an import.
 
 Promises: an item that was accepted into the queue is answered (no lost wake-up); a full queue refuses at once with
 QUEUE_FULL; a caller that goes away before its batch starts is dropped from it, later its answer is; a batch that
@@ -18,15 +19,17 @@ from typing import Generic, TypeVar
 
 from services.kernel import errors, ids, logs, metrics
 
+Line = tuple[str, bool]  # a key, and whether submissions of many items stand in it
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
 # A transaction of this size pays the commit well and still answers within a tenth of a second.
 ITEMS_MAX = 1000
-# What may wait in one process: some seconds of work, so that callers are refused before they time out.
+# What may wait in one process, of each of the two: some seconds of work, so that callers are refused before they time
+# out.
 QUEUED_MAX = 20_000
-# Two batches of one key overlap the thinking of one with the writing of the other; more fight for the same rows.
-LANES_PER_KEY = 2
+# Two batches of one line overlap the thinking of one with the writing of the other; more fight for the same rows.
+LANES_PER_LINE = 2
 # Another batch is begun beside one that is under way where so much waits: less shares the next commit sooner than it
 # would pay for one of its own.
 ITEMS_FOR_NEXT_LANE = 100
@@ -35,6 +38,8 @@ ITEMS_FOR_NEXT_LANE = 100
 # who asked at once 9 came along with each batch, which costs almost a millisecond whatever is in it. Now 30 do.
 IDLE_TURNS_MAX = 8
 GATHER_S = 0.01
+# A submission of more items than that is no longer one of few.
+FEW_MAX = 10
 # Batches in one process over all keys; below the size of the connection pool.
 LANES_MAX = 8
 
@@ -70,15 +75,15 @@ class Batcher(Generic[Item, Outcome]):
         self._queued_max = queued_max
         self._items_for_next_lane = items_for_next_lane
         self._weigh = weigh
-        self._queues: dict[str, deque[_Submission[Item, Outcome]]] = {}
-        self._lanes: dict[str, int] = {}
-        self._waiting: dict[str, int] = {}
+        self._queues: dict[Line, deque[_Submission[Item, Outcome]]] = {}
+        self._lanes: dict[Line, int] = {}
+        self._waiting: dict[Line, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(LANES_MAX)
-        self._queued = 0
+        self._queued = {False: 0, True: 0}
         self._closed = False
         # Asked for when somebody looks: kept up to date at each submission, it cost as much as all the rest of one.
-        metrics.BATCH_QUEUE_ITEMS.labels(name).set_function(lambda: self._queued)
+        metrics.BATCH_QUEUE_ITEMS.labels(name).set_function(lambda: sum(self._queued.values()))
         self._batch_items = metrics.BATCH_ITEMS.labels(name)
 
     async def submit(self, key: str, items: Sequence[Item]) -> list[Outcome | errors.DomainError]:
@@ -90,17 +95,19 @@ class Batcher(Generic[Item, Outcome]):
         assert 0 < weight <= self._items_max, "A submission is one batch at most."
         if self._closed:
             raise errors.draining()
-        if self._queued + weight > self._queued_max:
+        is_many = weight > FEW_MAX
+        if self._queued[is_many] + weight > self._queued_max:
             raise errors.queue_full(self._queued_max)
         submission: _Submission[Item, Outcome] = _Submission(items, weight, asyncio.get_running_loop().create_future())
-        queue = self._queues.setdefault(key, deque())
+        line = (key, is_many)
+        queue = self._queues.setdefault(line, deque())
         queue.append(submission)
-        self._queued += weight
-        self._waiting[key] = self._waiting.get(key, 0) + weight
-        lanes = self._lanes.get(key, 0)
-        if not lanes or (lanes < LANES_PER_KEY and self._waiting[key] >= self._items_for_next_lane):
-            self._lanes[key] = lanes + 1
-            task = asyncio.create_task(self._drain(key, queue), name=f"batch-{self._name}-{key}")
+        self._queued[is_many] += weight
+        self._waiting[line] = self._waiting.get(line, 0) + weight
+        lanes = self._lanes.get(line, 0)
+        if not lanes or (lanes < LANES_PER_LINE and self._waiting[line] >= self._items_for_next_lane):
+            self._lanes[line] = lanes + 1
+            task = asyncio.create_task(self._drain(line, queue), name=f"batch-{self._name}-{key}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return await submission.future
@@ -111,36 +118,36 @@ class Batcher(Generic[Item, Outcome]):
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _drain(self, key: str, queue: deque[_Submission[Item, Outcome]]) -> None:
-        """Runs batches of one key until none waits. Between the last look and the end nothing is awaited."""
+    async def _drain(self, line: Line, queue: deque[_Submission[Item, Outcome]]) -> None:
+        """Runs batches of one line until nobody waits. Between the last look and the end nothing is awaited."""
         while queue:
             async with self._slots:
-                await self._gather(key)
-                batch = self._take(key, queue)
+                await self._gather(line)
+                batch = self._take(line, queue)
                 if batch:
-                    await self._settle(key, batch)
-        self._lanes[key] -= 1
-        if not self._lanes[key]:
-            del self._lanes[key], self._waiting[key]
-            del self._queues[key]
+                    await self._settle(line[0], batch)
+        self._lanes[line] -= 1
+        if not self._lanes[line]:
+            del self._lanes[line], self._waiting[line]
+            del self._queues[line]
 
-    async def _gather(self, key: str) -> None:
+    async def _gather(self, line: Line) -> None:
         """Lets the loop turn for as long as that brings more, but not for long."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + GATHER_S
-        waiting, idle_turns = self._waiting[key], 0
+        waiting, idle_turns = self._waiting[line], 0
         while waiting < self._items_max and idle_turns < IDLE_TURNS_MAX and loop.time() < deadline:
             await asyncio.sleep(0)
-            idle_turns = idle_turns + 1 if self._waiting[key] == waiting else 0
-            waiting = self._waiting[key]
+            idle_turns = idle_turns + 1 if self._waiting[line] == waiting else 0
+            waiting = self._waiting[line]
 
-    def _take(self, key: str, queue: deque[_Submission[Item, Outcome]]) -> list[_Submission[Item, Outcome]]:
+    def _take(self, line: Line, queue: deque[_Submission[Item, Outcome]]) -> list[_Submission[Item, Outcome]]:
         batch: list[_Submission[Item, Outcome]] = []
         room = self._items_max
         while queue and queue[0].weight <= room:
             submission = queue.popleft()
-            self._queued -= submission.weight
-            self._waiting[key] -= submission.weight
+            self._queued[line[1]] -= submission.weight
+            self._waiting[line] -= submission.weight
             if not submission.future.cancelled():
                 batch.append(submission)
                 room -= submission.weight

@@ -206,12 +206,11 @@ class State:
         self, wallet: Wallet, lot: Lot, amount: int, request_id: uuid.UUID | None, occurred_at: datetime
     ) -> None:
         what: dict[str, Any] = {"lot_number": lot.number, "occurred_at": occurred_at}
-        if request_id is None:
-            what |= {"leg": 0}
-            request_id = ids.derived_id("expiry", str(wallet.wallet_id), str(lot.number), str(wallet.sequence))
-            self._append(request_id, what.pop("leg"), Kind.EXPIRY, wallet, -amount, **what)
-        else:
+        if request_id is not None:
             self.follow(request_id, Kind.EXPIRY, wallet, -amount, **what)
+            return
+        request_id = ids.derived_id("expiry", str(wallet.wallet_id), str(lot.number), str(wallet.sequence))
+        self._append(request_id, 0, Kind.EXPIRY, wallet, -amount, **what)
 
     def extend(self, wallet: Wallet, taking: Taking | None = None) -> None:
         """Moves the ends of what lives as long as the member is active: now, it is.

@@ -21,7 +21,7 @@ def submit(writes: batcher.Batcher[int, str], key: str, *items: int) -> "asyncio
 async def occupy(writes: batcher.Batcher[int, str], key: str) -> "list[asyncio.Task[Any]]":
     """Puts a batch of one item into every lane of a key, so that what comes next has to wait."""
     callers = []
-    for number in range(batcher.LANES_PER_KEY):
+    for number in range(batcher.LANES_PER_LINE):
         callers.append(submit(writes, key, number))
         await settle()
     return callers
@@ -138,6 +138,27 @@ async def test_submit_does_not_wait_for_ever_for_those_who_follow(monkeypatch: p
     bench.open[0].finish()
 
     assert await answers_of(*callers) == [[f"a:{number}"] for number in range(len(callers))]
+
+
+async def test_submit_of_few_does_not_wait_behind_many() -> None:
+    """A caller with one item is served while callers with many are waiting, and is let in where they are not."""
+    bench = Bench()
+    writes = bench.batcher(items_max=100, queued_max=250)
+    many = []
+    for _ in range(batcher.LANES_PER_LINE + 2):
+        many.append(submit(writes, "a", *range(100)))
+        await settle()
+    few = submit(writes, "a", 7)
+    await settle()
+
+    assert [len(run.items) for run in bench.open] == [100] * batcher.LANES_PER_LINE + [1]
+    assert await reason_of(submit(writes, "a", *range(100))) == "QUEUE_FULL"
+    bench.open[-1].finish()
+    assert await answers_of(few) == [["a:7"]]
+    bench.gated = False
+    for run in bench.open:
+        run.finish()
+    assert await answers_of(*many) == [outcomes("a", list(range(100)))] * len(many)
 
 
 async def test_submit_alone_waits_for_nobody() -> None:
@@ -382,7 +403,7 @@ async def test_two_keys_do_not_wait_for_each_other() -> None:
     free = submit(writes, "b", 1)
     await settle()
 
-    assert [run.key for run in bench.open] == ["a"] * batcher.LANES_PER_KEY + ["b"]
+    assert [run.key for run in bench.open] == ["a"] * batcher.LANES_PER_LINE + ["b"]
     bench.open[-1].finish()
     assert await answers_of(free) == [["b:1"]]
     bench.gated = False
