@@ -16,6 +16,8 @@ from services.ledger import expiry, model
 from services.ledger.model import Hold, HoldState, Kind, Lot, Operation, Owner, Taking, Wallet
 
 # Which total of a wallet an entry of a kind changes, and in which direction.
+# Entries of one operation are counted in 15 bits: expiries beyond so many stand under ids of their own.
+EXPIRY_LEGS_MAX = 20_000
 TOTALS: dict[str, tuple[str, int]] = {
     Kind.EARN: ("earned", 1),
     Kind.CANCEL: ("earned", 1),
@@ -206,7 +208,7 @@ class State:
         self, wallet: Wallet, lot: Lot, amount: int, request_id: uuid.UUID | None, occurred_at: datetime
     ) -> None:
         what: dict[str, Any] = {"lot_number": lot.number, "occurred_at": occurred_at}
-        if request_id is not None:
+        if request_id is not None and self._legs < EXPIRY_LEGS_MAX:
             self.follow(request_id, Kind.EXPIRY, wallet, -amount, **what)
             return
         request_id = ids.derived_id("expiry", str(wallet.wallet_id), str(lot.number), str(wallet.sequence))
@@ -242,7 +244,7 @@ class State:
             if taken:
                 self.change_lot(lot, -taken)
                 taking.parts.append(model.TakenPart(lot.number, taken, taken, lot.expires_at))
-                self._allocate(taking, (lot.number, lot.expires_at), taken, operation_id=taking.root_id, at=self.now)
+                self._allocate(taking, lot, taken, operation_id=taking.root_id, at=self.now)
                 amount -= taken
         return amount
 
@@ -253,9 +255,13 @@ class State:
         return taking
 
     def give_back(
-        self, wallet: Wallet, taking: Taking, amount: int, *, operation_id: uuid.UUID, at: datetime
+        self, wallet: Wallet, taking: Taking, amount: int, *, operation_id: uuid.UUID, at: datetime, repays: bool = True
     ) -> list[tuple[Lot, int]]:
-        """Returns part of a taking to its lots, the last ones first; what is over by then expires at once."""
+        """Returns part of a taking to its lots, the last ones first; what is over by then expires at once.
+
+        That repays what the member owes before it expires: a lot that was taken back and is over would be lost twice
+        otherwise.
+        """
         self.save(taking)
         given, over = [], []
         for part in reversed(taking.parts):
@@ -273,29 +279,31 @@ class State:
             if lot.is_over(at):
                 lot.is_open = False
                 over.append((lot, returned))
-            self._allocate(taking, (lot.number, part.lot_expires_at), -returned, operation_id=operation_id, at=at)
+            self._allocate(taking, lot, -returned, operation_id=operation_id, at=at)
         assert amount == 0, "No more comes back than was taken."
         for lot, returned in over:
-            self._enter_expiry(wallet, lot, returned, operation_id, at)
+            can_repay = repays and self._legs < EXPIRY_LEGS_MAX
+            lost = returned - (self._repay(operation_id, wallet, [lot], returned) if can_repay else 0)
+            if lost:
+                self._enter_expiry(wallet, lot, lost, operation_id, at)
         return given
 
     def _allocate(
         self,
         taking: Taking,
-        lot: tuple[int, datetime | None],
+        lot: Lot,
         amount: int,
         *,
         operation_id: uuid.UUID,
         at: datetime,
     ) -> None:
-        lot_number, lot_expires_at = lot
         self.allocations.append(
             model.Allocation(
                 wallet_id=taking.wallet_id,
-                lot_number=lot_number,
+                lot_number=lot.number,
                 amount=amount,
                 allocated_at=at,
-                lot_expires_at=lot_expires_at,
+                lot_expires_at=lot.expires_at,
                 root_id=taking.root_id,
                 operation_id=operation_id,
                 place=taking.places,
@@ -310,14 +318,19 @@ class State:
             return
         self.time_out_holds(wallet)
         lots = self.live_lots(wallet)
-        amount = min(wallet.debt, sum(lot.remaining for lot in lots))
+        self._repay(item.key, wallet, lots, sum(lot.remaining for lot in lots))
+
+    def _repay(self, operation_id: uuid.UUID, wallet: Wallet, lots: Iterable[Lot], amount: int) -> int:
+        """Repays what the member owes out of what lots have, as far as that goes; tells how much it was."""
+        amount = min(wallet.debt, amount)
         if not amount:
-            return
-        root_id = ids.derived_id("repayment", str(item.key), str(wallet.wallet_id), str(wallet.sequence))
+            return 0
+        root_id = ids.derived_id("repayment", str(operation_id), str(wallet.wallet_id), str(wallet.sequence))
         self.take(self.start_taking(root_id, wallet, Kind.REPAYMENT), lots, amount)
-        self.follow(item.key, Kind.REPAYMENT, wallet, -amount, debt_amount=-amount)
+        self.follow(operation_id, Kind.REPAYMENT, wallet, -amount, debt_amount=-amount)
         wallet.debt -= amount
         wallet.is_more_than_earned = True
+        return amount
 
     # Holds and what is over.
 
@@ -356,7 +369,8 @@ class State:
             cause=model.Cause(redemption_id=hold.cause_redemption_id),
         )
         taking = self.takings[hold.hold_id]
-        self.give_back(wallet, taking, taking.left, operation_id=operation_id, at=hold.expires_at)
+        # It came back when its time was over, so that what is owed by now has nothing to do with it.
+        self.give_back(wallet, taking, taking.left, operation_id=operation_id, at=hold.expires_at, repays=False)
         self._legs = legs
 
     def book(self, wallet: Wallet) -> None:

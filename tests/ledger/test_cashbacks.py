@@ -2,12 +2,15 @@
 
 import asyncio
 import random
+from datetime import timedelta
 from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from plaudit.ledger.v1 import ledger_pb2
 
+from services.kernel import clock
 from services.ledger import convert
 from services.ledger.decisions import earning
 from services.ledger.model import BALANCE_MAX
@@ -161,6 +164,20 @@ async def test_share_below_a_unit_has_nothing_to_take_back(ledger: LedgerHarness
     )
 
     assert reasons(results) == ["EARN_TAKEN_BACK", "EARN_NOT_PENDING", "EARN_NOT_PENDING", "", "EARN_TAKEN_BACK"]
+    await assert_sound(ledger)
+
+
+async def test_purchase_below_a_unit_is_activity(ledger: LedgerHarness, time: clock.ManualClock) -> None:
+    """Points that live as long as the member is active live on after a purchase, however little it gives."""
+    rolling = ledger_pb2.ExpiryPolicy(time_zone="UTC", days=30, rolling=True)
+    await happen(ledger, earn("e1", amount=100, expiry=rolling))
+    time.value = START + timedelta(days=20)
+    [posting] = await happen(ledger, cashback("c1", 39, SHARE))
+    time.value = START + timedelta(days=49)
+
+    assert (posting.amount, (await ledger.balance("m1")).available) == (0, 100)
+    time.value = START + timedelta(days=50)
+    assert (await ledger.balance("m1")).available == 0
     await assert_sound(ledger)
 
 

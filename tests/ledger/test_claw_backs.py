@@ -48,17 +48,17 @@ async def test_claw_back_of_unspent_earn_takes_its_lot(ledger: LedgerHarness, po
 
 
 @pytest.mark.parametrize(
-    ("policy", "parts", "written_off", "debt", "available"),
+    ("policy", "parts", "written_off", "debt", "owed", "available"),
     [
-        (WRITE_OFF, [20], 80, 0, 65),
-        (OTHER_LOTS, [20, 25, 40], 15, 0, 0),
-        (OTHER_LOTS_THEN_DEBT, [20, 25, 40], 0, 15, 0),
-        (DEBT, [20], 0, 80, 0),
+        (WRITE_OFF, [20], 80, 0, 0, 65),
+        (OTHER_LOTS, [20, 25, 40], 15, 0, 0, 0),
+        (OTHER_LOTS_THEN_DEBT, [20, 25, 40], 0, 15, 15, 0),
+        (DEBT, [20], 0, 80, 15, 0),
     ],
     ids=["WRITE_OFF", "OTHER_LOTS", "OTHER_LOTS_THEN_DEBT", "DEBT"],
 )
 async def test_claw_back_of_spent_earn_follows_policy(
-    ledger: LedgerHarness, policy: Any, parts: list[int], written_off: int, debt: int, available: int
+    ledger: LedgerHarness, policy: Any, parts: list[int], written_off: int, debt: int, owed: int, available: int
 ) -> None:
     """What was spent is taken from other lots, the newest first, is owed or is written off: together it is the earn."""
     await happen(
@@ -71,8 +71,8 @@ async def test_claw_back_of_spent_earn_follows_policy(
     assert [part.amount for part in posting.allocations] == parts
     assert (posting.amount, posting.written_off, posting.debt) == (100, written_off, debt)
     assert taken(posting) + posting.written_off + posting.debt == posting.amount
-    assert (balance.available, balance.debt, balance.pending) == (available, debt, 9)
-    assert balance.lifetime_clawed_back == taken(posting)
+    assert (balance.available, balance.debt, balance.pending) == (available, owed, 9)
+    assert balance.lifetime_clawed_back == taken(posting) + debt - owed
     await assert_sound(ledger)
 
 
@@ -168,6 +168,36 @@ async def test_debt_is_repaid_by_next_earns(ledger: LedgerHarness) -> None:
         (ledger_pb2.ENTRY_KIND_REPAYMENT, -60),
         (ledger_pb2.ENTRY_KIND_EARN, 60),
     ]
+    await assert_sound(ledger)
+
+
+async def test_nothing_expires_while_it_is_owed(ledger: LedgerHarness, time: clock.ManualClock) -> None:
+    """A debt takes at once what can be spent: it would be lost by its end otherwise, and owed all the same."""
+    await happen(ledger, earn("e1", amount=100), spend("s1", amount=100), earn("e2", amount=70, expires=START + DAY))
+    [posting] = await happen(ledger, claw_back("k1", "e1", policy=DEBT))
+    time.value = START + 2 * DAY
+    await booking.book_due(ledger.ledger)
+    balance = await ledger.balance("m1")
+
+    assert (posting.debt, list(posting.allocations)) == (100, [])
+    assert (balance.debt, balance.lifetime_expired, balance.lifetime_clawed_back) == (30, 0, 70)
+    await assert_sound(ledger)
+
+
+@pytest.mark.parametrize("is_spent", [True, False], ids=["spent", "held"])
+@pytest.mark.parametrize("is_taken_first", [True, False], ids=["taken back first", "given back first"])
+async def test_what_comes_back_too_late_is_lost_once(
+    ledger: LedgerHarness, time: clock.ManualClock, is_spent: bool, is_taken_first: bool
+) -> None:
+    """Of an earn that has ended, what comes back and what is taken back meet, whichever is first."""
+    use = spend("u1", amount=100) if is_spent else hold("u1", amount=100, timeout_s=86_400 * 3)
+    await happen(ledger, earn("e1", amount=100, expires=START + DAY), use)
+    time.value = START + 2 * DAY
+    both = [claw_back("k1", "e1", policy=DEBT), reverse("r1", "u1") if is_spent else release("r1", "u1")]
+    await happen(ledger, *(both if is_taken_first else both[::-1]))
+    balance = await ledger.balance("m1")
+
+    assert (balance.available, balance.debt, balance.lifetime_clawed_back, balance.lifetime_expired) == (0, 0, 100, 0)
     await assert_sound(ledger)
 
 

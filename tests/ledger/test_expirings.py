@@ -105,6 +105,20 @@ async def test_expire_takes_so_many_lots_a_call(ledger: LedgerHarness, monkeypat
     await assert_sound(ledger)
 
 
+async def test_expire_ends_first_what_has_something_left(
+    ledger: LedgerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who ends all, call by call until nothing was left, has ended all, however many lots were spent before."""
+    monkeypatch.setattr(giving, "LOTS_MAX", 2)
+    await happen(ledger, *(earn(f"e{number}", amount=10) for number in range(3)), spend("s1", amount=30))
+    await happen(ledger, *(earn(f"f{number}", amount=10) for number in range(3)))
+    ended = await happen(ledger, *(expire(f"x{number}") for number in range(3)))
+
+    assert [posting.amount for posting in ended] == [20, 10, 0]
+    assert (await ledger.balance("m1")).available == 0
+    await assert_sound(ledger)
+
+
 async def expired(ledger: LedgerHarness, time: clock.ManualClock, sweeps: bool) -> None:
     """Lets lots of 10, 20 and 40 expire a day after each other, some of it spent; half a day has passed since."""
     await happen(

@@ -131,6 +131,18 @@ async def test_pending_earn_outlives_its_end_unconfirmed(ledger: LedgerHarness, 
     await assert_sound(ledger)
 
 
+async def test_pending_earn_that_could_never_begin_is_refused(ledger: LedgerHarness) -> None:
+    """An end that has come already leaves a pending earn no life, whenever it is confirmed."""
+    results = await ledger.post(
+        earn("e1", pending=True, expires=START - YEAR),
+        earn("e2", pending=True, expires=START),
+        earn("e3", expires=START),
+    )
+
+    assert reasons(results) == ["LOT_LIFE_EMPTY"] * 3
+    await assert_sound(ledger)
+
+
 async def test_confirmed_earn_repays_debt(ledger: LedgerHarness) -> None:
     """What waits repays nothing; once it is confirmed it repays what the member owes first."""
     await happen(ledger, earn("e1", amount=30), spend("s1", amount=30))

@@ -4,16 +4,19 @@ import asyncio
 import itertools
 from datetime import timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plaudit.ledger.v1 import ledger_pb2
 
 from services.kernel import clock, times
+from services.ledger import state as states
+from services.ledger.operations import booking
 from services.ledger.state import State
 from tests.conftest import START
 from tests.ledger.test_server import YEAR, assert_sound
 from tests.support.harness import LedgerHarness
-from tests.support.ledger import adjust, capture, claw_back, earn, hold, release, reverse, spend
+from tests.support.ledger import adjust, capture, claw_back, earn, expire, hold, release, reverse, spend
 from tests.support.outcomes import happen, reasons, refused
 from tests.support.pure import OWNER, left, make_state
 from tests.support.pure import happen as decide
@@ -148,6 +151,52 @@ async def test_reversal_of_what_is_over_expires_at_once(ledger: LedgerHarness, t
 
     assert (balance.available, balance.lifetime_expired, balance.lifetime_spent) == (50, 40, 10)
     assert kinds == [(ledger_pb2.ENTRY_KIND_EXPIRY, -40), (ledger_pb2.ENTRY_KIND_REVERSAL, 60)]
+    await assert_sound(ledger)
+
+
+async def test_what_comes_back_is_told_with_the_end_that_it_has(ledger: LedgerHarness, time: clock.ManualClock) -> None:
+    """An end that has moved since the spend or the hold is told as it is, also when it is asked again."""
+    rolling = ledger_pb2.ExpiryPolicy(time_zone="UTC", days=30, rolling=True)
+    await happen(ledger, earn("e1", amount=100, expiry=rolling), spend("s1", amount=30), hold("h1", amount=30))
+    time.value = START + timedelta(minutes=5)
+    await happen(ledger, spend("s2", amount=1))
+    operations = [reverse("r1", "s1"), release("f1", "h1")]
+    postings = await happen(ledger, *operations)
+    again = [result.posting for result in await ledger.post(*operations)]
+    [lot] = await ledger.lots("m1")
+
+    assert times.from_proto(lot.expire_time) == START + timedelta(days=30, minutes=5)
+    assert {part.expire_time.seconds for each in (*postings, *again) for part in each.allocations} == {
+        lot.expire_time.seconds
+    }
+    await assert_sound(ledger)
+
+
+async def test_what_was_ended_early_comes_back_ended(ledger: LedgerHarness) -> None:
+    """A lot that the staff ended while it was spent is told to be over when its value comes back."""
+    await happen(ledger, earn("e1", amount=100, expires=START + YEAR), spend("s1", amount=40), expire("x1"))
+    [posting] = await happen(ledger, reverse("r1", "s1"))
+
+    assert [times.from_proto(part.expire_time) for part in posting.allocations] == [START]
+    assert (await ledger.balance("m1")).available == 0
+    await assert_sound(ledger)
+
+
+async def test_expiries_of_one_operation_have_no_bound(
+    ledger: LedgerHarness, time: clock.ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes back from a hold into more ended lots than an operation has numbers for expires all the same."""
+    monkeypatch.setattr(states, "EXPIRY_LEGS_MAX", 3)
+    for number in range(2):
+        earns = (earn(f"e{number}-{each}", amount=1, expires=START + timedelta(days=1)) for each in range(8))
+        await happen(ledger, *earns, hold(f"h{number}", amount=8, timeout_s=86_400 * (2 + number)))
+    time.value = START + timedelta(days=2)
+    await booking.book_due(ledger.ledger)
+    await happen(ledger, release("f1", "h1"), earn("last", amount=5))
+
+    assert (await ledger.balance("m1")).lifetime_expired == 16
+    entries = [entry for entry in await ledger.statement("m1") if entry.kind == ledger_pb2.ENTRY_KIND_EXPIRY]
+    assert len({entry.entry_id for entry in entries}) == 16
     await assert_sound(ledger)
 
 

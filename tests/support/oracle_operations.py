@@ -85,8 +85,9 @@ def earn(book: Book, ask: Ask, now: datetime) -> Answer:
     if ask.expiry is not None and effective is not None:
         expires = ends_at(max(effective, now) if ask.expiry.rolling else effective, ask.expiry)
     budget = book.open_budget(ask.budget, ask.asset) if ask.budget else None
-    if effective is not None and expires is not None and expires <= effective:
-        raise RefusedError("LOT_LIFE_EMPTY", effectiveTime=effective, expireTime=expires)
+    begins = now if effective is None else effective
+    if expires is not None and expires <= begins:
+        raise RefusedError("LOT_LIFE_EMPTY", effectiveTime=begins, expireTime=expires)
     if budget is not None and budget.left < amount:
         raise RefusedError("BUDGET_EXHAUSTED", budgetId=ask.budget, left=budget.left, requested=amount)
     _check_room(wallet, amount, now)
@@ -107,6 +108,8 @@ def earn(book: Book, ask: Ask, now: datetime) -> Answer:
             lot.is_told = True
             wallet.enter("EXPIRY", now, -amount, lot.event)
         wallet.settle(now)
+    else:
+        wallet.roll(now)
     return Answer(posted=now, amount=amount, expires=expires)
 
 
@@ -169,6 +172,7 @@ def claw_back(book: Book, ask: Ask, now: datetime) -> Answer:
         wallet.enter("CLAW_BACK", ask.at or now, -taken, ask.event)
     if debt:
         wallet.debts.append((now, debt))
+        wallet.settle(now)
     if budget is not None:
         budget.given -= taken
         budget.left += 0 if budget.closed else taken

@@ -228,7 +228,7 @@ class Wallet:
         return parts
 
     def give_back(self, taking: Taking, amount: int, now: datetime, kind: str) -> list[Taken]:
-        """Gives back part of a taking, what was taken last first; what is over expires at once."""
+        """Gives back part of a taking, what was taken last first; what is over repays a debt or expires at once."""
         returned = []
         for part in reversed(taking.parts):
             given = min(amount, part.amount)
@@ -237,9 +237,14 @@ class Wallet:
                 amount -= given
                 lot = self.lots[part.lot]
                 lot.moves.append(Move(now, -given, kind, taking if isinstance(taking, Hold) else None))
-                returned.append(Taken(part.lot, given, part.expires))
+                returned.append(Taken(part.lot, given, lot.expires))
                 if lot.is_told:
-                    self.enter("EXPIRY", now, -given, lot.event)
+                    repaid = min(given, self.debt(now))
+                    if repaid:
+                        lot.moves.append(Move(now, repaid, "REPAYMENT", None))
+                        self.debts.append((now, -repaid))
+                        self.enter("REPAYMENT", now, -repaid)
+                    self.enter("EXPIRY", now, repaid - given, lot.event)
         return returned
 
     def settle(self, now: datetime) -> None:

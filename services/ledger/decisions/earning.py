@@ -17,8 +17,10 @@ def earn(state: State, item: Operation) -> Posting:
     amount, remainder = _amount(item, wallet)
     effective_at, expires_at = _life(state, item)
     budget = budgets.find_open(state, item.budget_id, wallet.asset) if item.budget_id else None
-    if effective_at is not None and expires_at is not None and expires_at <= effective_at:
-        raise errors.lot_life_empty(effective_at, expires_at)
+    # What is pending begins now at the earliest.
+    begins_at = effective_at or state.now
+    if expires_at is not None and expires_at <= begins_at:
+        raise errors.lot_life_empty(begins_at, expires_at)
     if budget is not None:
         budgets.check_left(budget, amount)
     if not state.has_room(wallet, amount):
@@ -45,6 +47,9 @@ def earn(state: State, item: Operation) -> Posting:
         row.amount = amount
         state.move(wallet, row)
         _add_lot(state, item, row, effective_at=effective_at, expires_at=expires_at)
+    else:
+        # A purchase is activity, whatever it gives.
+        state.extend(wallet)
     state.add_target(Target(item.key, Kind.EARN, wallet.wallet_id, row.sequence, None, item.budget_id))
     return Posting(state.now, amount, expires_at)
 
@@ -203,6 +208,8 @@ def _enter_claw_back(state: State, item: Operation, target: Target, *, amount: i
     if debt:
         state.save(wallet)
         wallet.debt, wallet.is_changed, wallet.is_more_than_earned = wallet.debt + debt, True, True
+        # Nothing may expire while it is owed: it would be lost, and owed all the same.
+        state.settle(item, wallet)
     return Posting(
         state.now,
         amount,

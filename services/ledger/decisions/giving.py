@@ -94,7 +94,8 @@ def _lots_to_end(state: State, item: Operation, wallet: Wallet) -> list[Lot]:
             raise errors.earn_not_found(item.target_id)
         found = [lots[target.number]] if target.number is not None else []
     live = [lot for lot in found if lot.is_live(state.now)]
-    return sorted(live, key=lambda lot: lot.number)[:LOTS_MAX]
+    # What has something left first, so that who asks until nothing is left has ended all.
+    return sorted(live, key=lambda lot: (not lot.remaining, lot.number))[:LOTS_MAX]
 
 
 def unexpire(state: State, item: Operation) -> Posting:

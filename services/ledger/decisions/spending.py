@@ -134,10 +134,9 @@ def left_parts(taking: Taking) -> tuple[model.Part, ...]:
 
 
 def _give_back(state: State, item: Operation, wallet: Wallet, taking: Taking, amount: int) -> tuple[model.Part, ...]:
-    ends = {part.lot_number: part.lot_expires_at for part in taking.parts}
     given = state.give_back(wallet, taking, amount, operation_id=item.key, at=state.now)
     return tuple(
-        model.Part(model.lot_id(wallet.wallet_id, lot.number), returned, ends[lot.number]) for lot, returned in given
+        model.Part(model.lot_id(wallet.wallet_id, lot.number), returned, lot.expires_at) for lot, returned in given
     )
 
 
