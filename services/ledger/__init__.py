@@ -21,7 +21,8 @@ L10. Earns take no more out of a budget than it has, by any race; what pending e
 L11. An earn that is taken back is recovered, owed or written off to its last unit; what is owed is repaid before
     anything is spent (`wallets_debt_in_limits`, check).
 L12. All cashbacks of a member in an asset come to the exact share of all purchases, less than one unit short, which is
-    carried (`wallets_remainder_in_limits`, check).
+    carried; of those taken back nothing is left but whole units that the next one settles
+    (`wallets_remainder_in_limits`, check).
 L13. Of linked operations all happen or none.
 L14. The member's id stands in `wallets` only: a member can be forgotten, and every sum stays.
 L15. Each row of the journal is sealed within a minute; one that is changed, removed, swapped or put there later is

@@ -192,6 +192,7 @@ class Wallet:
     has_rolling: bool = False
     has_priorities: bool = False
     has_waiting: bool = False
+    cashback_due: int = 0
     is_changed: bool = False
     is_more_than_earned: bool = False
 
@@ -404,7 +405,10 @@ class NewRate:
 
 @dataclass(slots=True)
 class Target:
-    """What an operation can be about: an outcome of an earlier one. `number` is that of the lot that an earn made."""
+    """What an operation can be about: an outcome of an earlier one.
+
+    `number` is that of the lot that an earn made, `share` what a cashback is exactly, in `REMAINDER_PARTS`.
+    """
 
     key: uuid.UUID
     kind: Kind
@@ -412,6 +416,7 @@ class Target:
     number: int | None
     hold_id: uuid.UUID | None
     budget_id: str | None
+    share: int = 0
 
 
 @dataclass(slots=True)

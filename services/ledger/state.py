@@ -45,6 +45,8 @@ class State:
     lots: dict[int, dict[int, Lot]] = field(default_factory=dict)
     holds: dict[uuid.UUID, Hold] = field(default_factory=dict)
     takings: dict[uuid.UUID, Taking] = field(default_factory=dict)
+    # Cashbacks that gave nothing and were taken back.
+    undone: dict[uuid.UUID, bool] = field(default_factory=dict)
     budgets: dict[str, model.Budget] = field(default_factory=dict)
     rates: dict[tuple[str, str], model.Rate] = field(default_factory=dict)
     rows: list[model.Row] = field(default_factory=list)

@@ -20,9 +20,11 @@ from tests.support.budgets import create_budget, get_budget
 from tests.support.harness import LedgerHarness
 from tests.support.ledger import adjust, cancel, cashback, claw_back, confirm, earn, fund
 from tests.support.outcomes import happen, reasons, refused
-from tests.support.pure import lots, make_state, post
+from tests.support.pure import OWNER, lots, make_state, post
+from tests.support.pure import happen as decide
 
 PARTS = 10_000
+CALLERS = 64
 # The share that every purchase here earns: 1.25 per cent.
 SHARE = 125
 # What a purchase costs at most, in the smallest units: about the same money in yen, cents and fils.
@@ -156,15 +158,88 @@ async def test_pending_cashback_can_be_confirmed_and_cancelled(ledger: LedgerHar
     await assert_sound(ledger)
 
 
-async def test_share_below_a_unit_has_nothing_to_take_back(ledger: LedgerHarness) -> None:
-    """A purchase that gave nothing is known: there is nothing of it to confirm, to cancel or to take back."""
-    await happen(ledger, cashback("e1", 39, SHARE), cashback("e2", 1, SHARE, pending=True))
+async def test_share_below_a_unit_is_taken_back_once(ledger: LedgerHarness) -> None:
+    """A purchase that gave nothing has nothing to confirm or cancel; taken back, it leaves nothing to the next one."""
+    await happen(ledger, cashback("e1", 39, SHARE), cashback("e2", 41, SHARE, pending=True), earn("e3", amount=5))
     results = await ledger.post(
-        claw_back("k1", "e1"), cancel("x1", "e1"), confirm("c2", "e2"), cashback("e3", 1, SHARE), claw_back("k3", "e3")
+        cancel("x1", "e1"), confirm("c1", "e1"), claw_back("k0", "e1", 1), claw_back("k1", "e1"), claw_back("k2", "e1")
     )
+    # 0.4875 and 0.5125 made a unit together, which the kept 0.5125 and 0.5 have coming to them.
+    [posting] = await happen(ledger, cashback("e4", 40, SHARE))
 
-    assert reasons(results) == ["EARN_TAKEN_BACK", "EARN_NOT_PENDING", "EARN_NOT_PENDING", "", "EARN_TAKEN_BACK"]
+    assert reasons(results) == ["EARN_NOT_PENDING", "EARN_NOT_PENDING", "PART_TOO_LARGE", "", "EARN_TAKEN_BACK"]
+    assert (results[3].posting.amount, list(results[3].posting.allocations), posting.amount) == (0, [], 0)
+    [again] = await ledger.post(claw_back("k1", "e1"))
+    assert (again.replayed, again.posting) == (True, results[3].posting)
+    [other] = await ledger.post(claw_back("k3", "e1"))
+    assert other.refusal.reason == "EARN_TAKEN_BACK"
     await assert_sound(ledger)
+
+
+async def test_share_below_a_unit_taken_back_by_many_is_so_once(ledger: LedgerHarness) -> None:
+    """Of 64 who take the same purchase back, each under an id of its own, one does."""
+    await happen(ledger, cashback("e1", 79, SHARE))
+    results = await asyncio.gather(*(ledger.post(claw_back(f"k{number}", "e1")) for number in range(CALLERS)))
+
+    assert sorted(reasons([result for [result] in results])) == [""] + ["EARN_TAKEN_BACK"] * (CALLERS - 1)
+    [posting] = await happen(ledger, cashback("e2", 79, SHARE))
+    assert posting.amount == 0
+    await assert_sound(ledger)
+
+
+@pytest.mark.parametrize("is_pending", [True, False], ids=["cancelled", "taken back"])
+async def test_purchases_that_are_undone_leave_the_others_exact(ledger: LedgerHarness, is_pending: bool) -> None:
+    """Buying and giving back, as often as one likes, neither gains nor costs what the kept purchases are worth."""
+    for number in range(40):
+        kept, undone = cashback(f"a{number}", 120, SHARE), cashback(f"b{number}", 40, SHARE, pending=is_pending)
+        # 1.5 and 0.5: every other one comes to a whole unit by the one that is undone.
+        postings = await happen(ledger, undone, kept)
+        undo = cancel if is_pending and postings[0].amount else claw_back
+        await happen(ledger, undo(f"u{number}", f"b{number}"))
+
+    assert (await ledger.balance("m1")).available == 60
+    await assert_sound(ledger)
+
+
+async def test_refunds_and_small_purchases_gain_nothing(ledger: LedgerHarness) -> None:
+    """Who buys for 79, gives it back and buys for 1, a hundred times over, has the share of what was kept."""
+    for number in range(100):
+        await happen(
+            ledger,
+            cashback(f"a{number}", 79, SHARE),
+            claw_back(f"k{number}", f"a{number}"),
+            cashback(f"b{number}", 1, SHARE),
+        )
+
+    # 100 at 1.25 %.
+    assert (await ledger.balance("m1")).available == 1
+    await assert_sound(ledger)
+
+
+@given(
+    purchases=st.lists(
+        st.tuples(st.integers(1, 400), st.integers(1, 700), st.integers(0, 30) | st.none()), min_size=1, max_size=40
+    )
+)
+def test_what_is_kept_is_exact_whatever_is_undone(purchases: list[tuple[int, int, int | None]]) -> None:
+    """After any purchases and refunds the kept ones are given or carried to the last ten-thousandth, none twice."""
+    state = make_state()
+    kept: dict[str, tuple[int, int]] = {}
+    for number, (price, share, undone) in enumerate(purchases):
+        posting = post(state, cashback(f"e{number}", price, share)).posting
+        assert posting is not None
+        kept[f"e{number}"] = (price * share, posting.amount)
+        if undone is not None and f"e{undone}" in kept:
+            post(state, claw_back(f"k{number}", f"e{undone}"))
+            del kept[f"e{undone}"]
+        wallet = state.wallets[OWNER]
+        carried = wallet.remainder + wallet.cashback_due * PARTS
+        assert sum(exact - units * PARTS for exact, units in kept.values()) == carried
+    owed = max(0, -wallet.cashback_due)
+    # What is given with the next one is the exact sum again, once what is owed is settled.
+    [posting] = decide(state, cashback("last", (owed + 1) * PARTS, 1))
+    assert posting.amount == max(0, (carried + (owed + 1) * PARTS) // PARTS)
+    assert wallet.cashback_due == 0
 
 
 async def test_purchase_below_a_unit_is_activity(ledger: LedgerHarness, time: clock.ManualClock) -> None:

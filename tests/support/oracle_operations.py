@@ -33,6 +33,8 @@ class Earned:
     owner: Owner
     lot: int | None
     budget: str
+    share: int = 0
+    is_undone: bool = False
 
 
 @dataclass
@@ -78,7 +80,9 @@ def earn(book: Book, ask: Ask, now: datetime) -> Answer:
     amount, carried = ask.amount, wallet.carried
     if ask.cashback:
         base, basis_points = ask.cashback
-        amount, carried = divmod(base * basis_points + wallet.carried, 10_000)
+        exact = base * basis_points + wallet.carried
+        amount = max(0, exact // 10_000)
+        carried = exact - 10_000 * amount
     occurred = ask.at or now
     effective = None if ask.pending else ask.effective or occurred
     expires = ask.expires
@@ -92,7 +96,8 @@ def earn(book: Book, ask: Ask, now: datetime) -> Answer:
         raise RefusedError("BUDGET_EXHAUSTED", budgetId=ask.budget, left=budget.left, requested=amount)
     _check_room(wallet, amount, now)
     wallet.carried = carried
-    book.earns[ask.request_id] = Earned(ask.owner, None, ask.budget)
+    share = ask.cashback[0] * ask.cashback[1] if ask.cashback else 0
+    book.earns[ask.request_id] = Earned(ask.owner, None, ask.budget, share)
     if amount:
         if budget is not None:
             budget.left -= amount
@@ -101,7 +106,7 @@ def earn(book: Book, ask: Ask, now: datetime) -> Answer:
         lot = wallet.add_lot(amount, "EARN", occurred, effective)
         lot.expires, lot.priority, lot.promotional = expires, ask.priority, ask.promotional
         lot.policy, lot.event = ask.expiry, ask.event
-        book.earns[ask.request_id] = Earned(ask.owner, lot.number, ask.budget)
+        book.earns[ask.request_id].lot = lot.number
         wallet.enter("EARN", occurred, amount, ask.event)
         wallet.roll(now)
         if lot.is_over(now):
@@ -135,6 +140,7 @@ def cancel(book: Book, ask: Ask, now: datetime) -> Answer:
         budget.given -= lot.amount if lot.effective else 0
         budget.left += 0 if budget.closed else lot.amount
     parts = wallet.take([lot], lot.amount, now, "CANCEL")
+    _uncarry(wallet, book.earns[ask.target].share, lot.amount)
     lot.effective = None
     wallet.enter("CANCELLATION", ask.at or now, -lot.amount, ask.event)
     return Answer(posted=now, amount=lot.amount, parts=wallet.named(parts))
@@ -149,6 +155,9 @@ def _pending(book: Book, ask: Ask, now: datetime) -> tuple[Wallet, Lot, Budget |
 
 def claw_back(book: Book, ask: Ask, now: datetime) -> Answer:
     """Takes an earn back: from its own lot, over or not; then from the newest others, a debt, or nowhere."""
+    made = book.earns.get(ask.target)
+    if made is not None and made.lot is None:
+        return _claw_nothing_back(book, made, ask, now)
     wallet, lot, budget = book.earned(ask, now, "EARN_TAKEN_BACK")
     if not lot.has_begun(now) and not lot.is_cancelled():
         raise RefusedError("EARN_PENDING", earnRequestId=ask.target)
@@ -162,6 +171,8 @@ def claw_back(book: Book, ask: Ask, now: datetime) -> Answer:
         wallet.enter("UNEXPIRY", now, min(amount, lot.rest(now)), lot.event)
     parts = wallet.take([lot], amount, now, "CLAW_BACK")
     lot.clawed_back += amount
+    if lot.clawed_back == lot.amount:
+        _uncarry(wallet, book.earns[ask.target].share, lot.amount)
     missing = amount - sum(part.amount for part in parts)
     if ask.policy.startswith("OTHER_LOTS"):
         others = [other for other in reversed(wallet.lots) if other is not lot and other.lives(now)]
@@ -184,6 +195,23 @@ def claw_back(book: Book, ask: Ask, now: datetime) -> Answer:
         debt=debt,
         version=VERSION if parts else 0,
     )
+
+
+def _claw_nothing_back(book: Book, made: Earned, ask: Ask, now: datetime) -> Answer:
+    """Takes back a cashback that gave nothing: what it left to the next one."""
+    if made.is_undone:
+        raise RefusedError("EARN_TAKEN_BACK", earnRequestId=ask.target)
+    if ask.amount:
+        raise RefusedError("PART_TOO_LARGE", left=0, requested=ask.amount)
+    made.is_undone = True
+    _uncarry(book.wallet(made.owner, now), made.share, 0)
+    return Answer(posted=now, amount=0)
+
+
+def _uncarry(wallet: Wallet, share: int, given: int) -> None:
+    """Leaves a cashback out of what all of them have yet to give, or gave too much."""
+    if share:
+        wallet.carried -= share - 10_000 * given
 
 
 def spend(book: Book, ask: Ask, now: datetime) -> Answer:

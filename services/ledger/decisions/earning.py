@@ -14,7 +14,7 @@ def earn(state: State, item: Operation) -> Posting:
     """Gives a member a new lot; a cashback too small for one is carried to the next."""
     assert item.owner is not None, "An earn names its owner."
     wallet = state.wallets[item.owner]
-    amount, remainder = _amount(item, wallet)
+    amount, remainder, due = _amount(item, wallet)
     effective_at, expires_at = _life(state, item)
     budget = budgets.find_open(state, item.budget_id, wallet.asset) if item.budget_id else None
     # What is pending begins now at the earliest.
@@ -30,7 +30,8 @@ def earn(state: State, item: Operation) -> Posting:
     detail: model.Detail | None = None
     if item.base_amount:
         state.save(wallet)
-        wallet.remainder, wallet.is_changed, wallet.is_more_than_earned = remainder, True, True
+        wallet.remainder, wallet.cashback_due = remainder, due
+        wallet.is_changed = wallet.is_more_than_earned = True
         detail = {"base": item.base_amount, "basis_points": item.basis_points, "remainder": remainder}
     if item.policy is not None:
         detail = {**(detail or {}), "expiry": expiry.to_text(item.policy)}
@@ -50,15 +51,37 @@ def earn(state: State, item: Operation) -> Posting:
     else:
         # A purchase is activity, whatever it gives.
         state.extend(wallet)
-    state.add_target(Target(item.key, Kind.EARN, wallet.wallet_id, row.sequence, None, item.budget_id))
+    share = item.base_amount * item.basis_points
+    state.add_target(Target(item.key, Kind.EARN, wallet.wallet_id, row.sequence, None, item.budget_id, share))
     return Posting(state.now, amount, expires_at)
 
 
-def _amount(item: Operation, wallet: Wallet) -> tuple[int, int]:
-    """Computes a cashback in ten-thousandths with what was carried; gives the whole units and what is carried on."""
+def _amount(item: Operation, wallet: Wallet) -> tuple[int, int, int]:
+    """Computes a cashback in ten-thousandths with what was carried; gives the whole units and what is carried on.
+
+    What is carried on are parts of a unit, and units that were given too many by now.
+    """
     if not item.base_amount:
-        return item.amount, wallet.remainder
-    return divmod(item.base_amount * item.basis_points + wallet.remainder, model.REMAINDER_PARTS)
+        return item.amount, wallet.remainder, wallet.cashback_due
+    share = item.base_amount * item.basis_points
+    units, remainder = divmod(share + wallet.remainder, model.REMAINDER_PARTS)
+    units += wallet.cashback_due
+    return max(0, units), remainder, min(0, units)
+
+
+def _undo_carrying(state: State, wallet: Wallet, target: Target, amount: int) -> model.Detail:
+    """Takes a cashback that gave an amount out of what is carried, as if it had never been, and tells by how much.
+
+    What it had left to later ones, or had taken of earlier ones, is settled with the next.
+    """
+    if not target.share:
+        return {}
+    change = amount * model.REMAINDER_PARTS - target.share
+    state.save(wallet)
+    units, wallet.remainder = divmod(wallet.remainder + change, model.REMAINDER_PARTS)
+    wallet.cashback_due += units
+    wallet.is_changed = wallet.is_more_than_earned = True
+    return {"carried": change}
 
 
 def _life(state: State, item: Operation) -> tuple[datetime | None, datetime | None]:
@@ -125,7 +148,15 @@ def cancel(state: State, item: Operation) -> Posting:
         returned = budgets.put_back(state, budget, lot.amount, was_pending=lot.effective_at is None) or None
     taking = state.start_taking(item.key, wallet, Kind.CANCEL)
     state.take(taking, [lot], lot.amount)
-    state.enter(item, wallet, -lot.amount, target_id=target.key, budget_id=target.budget_id, budget_amount=returned)
+    state.enter(
+        item,
+        wallet,
+        -lot.amount,
+        target_id=target.key,
+        budget_id=target.budget_id,
+        budget_amount=returned,
+        detail=_undo_carrying(state, wallet, target, lot.amount) or None,
+    )
     lot.occurred_at, lot.effective_at, lot.is_redated = lot.occurred_at or lot.effective_at, None, True
     return Posting(state.now, lot.amount, parts=model.taken_parts(taking))
 
@@ -153,6 +184,9 @@ def _find(
 
 def claw_back(state: State, item: Operation) -> Posting:
     """Takes an earn back: what its lot has left or let expire, then by policy other lots, a debt, or nothing."""
+    made = state.targets.get(item.target_key) if item.target_key else None
+    if made is not None and made.kind is Kind.EARN and made.number is None:
+        return _take_nothing_back(state, item, made)
     wallet, lot, target = _find(state, item, errors.earn_taken_back)
     is_cancelled = lot.effective_at is None and not lot.remaining
     if not is_cancelled and (lot.effective_at is None or lot.effective_at > state.now):
@@ -173,7 +207,21 @@ def claw_back(state: State, item: Operation) -> Posting:
         others = [each for each in state.live_lots(wallet) if each is not lot]
         missing = state.take(taking, sorted(others, key=lambda each: -each.number), missing)
     debt = missing if item.claw_back in (ClawBackPolicy.DEBT, ClawBackPolicy.OTHER_LOTS_THEN_DEBT) else 0
-    return _enter_claw_back(state, item, target, amount=amount, taken=amount - missing, debt=debt)
+    carried = _undo_carrying(state, wallet, target, lot.amount) if amount == left else {}
+    return _enter_claw_back(state, item, target, amount=amount, taken=amount - missing, debt=debt, carried=carried)
+
+
+def _take_nothing_back(state: State, item: Operation, target: Target) -> Posting:
+    """Takes back a cashback that was too small for a unit: what it had left to the next one."""
+    if target.key in state.undone:
+        raise errors.earn_taken_back(item.target_id)
+    if item.amount:
+        raise errors.part_too_large(0, item.amount)
+    wallet = state.by_id[target.wallet_id]
+    state.add(state.undone, target.key, True)
+    state.start_taking(item.key, wallet, Kind.CLAW_BACK)
+    carried = _undo_carrying(state, wallet, target, 0)
+    return _enter_claw_back(state, item, target, amount=0, taken=0, debt=0, carried=carried)
 
 
 def _revive(state: State, item: Operation, wallet: Wallet, lot: Lot, amount: int) -> None:
@@ -187,7 +235,9 @@ def _revive(state: State, item: Operation, wallet: Wallet, lot: Lot, amount: int
         state.follow(item.key, Kind.UNEXPIRY, wallet, expired, lot_number=lot.number)
 
 
-def _enter_claw_back(state: State, item: Operation, target: Target, *, amount: int, taken: int, debt: int) -> Posting:
+def _enter_claw_back(
+    state: State, item: Operation, target: Target, *, amount: int, taken: int, debt: int, carried: model.Detail
+) -> Posting:
     wallet = state.by_id[target.wallet_id]
     written_off = amount - taken - debt
     returned = None
@@ -199,7 +249,13 @@ def _enter_claw_back(state: State, item: Operation, target: Target, *, amount: i
         "budget_amount": returned,
         "debt_amount": debt or None,
         "burn_order_version": model.BURN_ORDER_VERSION,
-        "detail": {"amount": amount, "written_off": written_off, "debt": debt, "policy": item.claw_back.value},
+        "detail": {
+            "amount": amount,
+            "written_off": written_off,
+            "debt": debt,
+            "policy": item.claw_back.value,
+            **carried,
+        },
     }
     if taken:
         state.enter(item, wallet, -taken, **what)

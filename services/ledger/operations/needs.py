@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from services.ledger import batch, model
-from services.ledger.model import Kind, Operation, Owner
+from services.ledger.model import Kind, Operation, Owner, Wallet
 from services.ledger.state import State
 
 # These spend lots of the wallet that they name, in burn order.
@@ -70,10 +70,14 @@ class Needs:
         if operation.kind is Kind.EXCHANGE and operation.owner is not None:
             self.pairs.add((operation.owner[1], operation.to_asset))
 
+    def _given_to(self, wallet: Wallet) -> int:
+        """Tells what a wallet is given at most."""
+        return self.given + max(0, wallet.cashback_due)
+
     def is_simple(self, state: State) -> bool:
         """Tells whether nothing more is needed: plain earns into wallets that have room, owe nothing, do not roll."""
         return self.is_plain and not any(
-            wallet.debt or wallet.has_rolling or wallet.balance + self.given > model.BALANCE_MAX
+            wallet.debt or wallet.has_rolling or wallet.balance + self._given_to(wallet) > model.BALANCE_MAX
             for wallet in state.wallets.values()
         )
 
@@ -105,6 +109,19 @@ class Needs:
         """Lists the wallets in which lots live on, those too that a hold has all of."""
         active = {owner for operation in self.operations if operation.kind in ACTIVITIES for owner in operation.owners}
         return sorted(state.wallets[owner].wallet_id for owner in active if state.wallets[owner].has_rolling)
+
+    def earns_of_nothing(self, state: State) -> dict[uuid.UUID, int]:
+        """Tells the earns to be taken back that made no lot, and whose wallets they are about."""
+        targets = [
+            state.targets.get(each.target_key)
+            for each in self.operations
+            if each.kind is Kind.CLAW_BACK and each.target_key is not None
+        ]
+        return {
+            target.key: target.wallet_id
+            for target in targets
+            if target is not None and target.kind is Kind.EARN and target.number is None
+        }
 
     def named_lots(self, state: State) -> list[tuple[int, int]]:
         """Lists the lots that earns made which operations are about, and those that takings came from."""
@@ -163,7 +180,9 @@ class Needs:
     def _near_limit(self, state: State) -> set[int]:
         """Tells the wallets that may have room only once what is over is booked, for all that anybody knows yet."""
         found = {
-            wallet.wallet_id for wallet in state.wallets.values() if wallet.balance + self.given > model.BALANCE_MAX
+            wallet.wallet_id
+            for wallet in state.wallets.values()
+            if wallet.balance + self._given_to(wallet) > model.BALANCE_MAX
         }
         for operation in self.operations:
             if operation.kind is Kind.EXCHANGE:

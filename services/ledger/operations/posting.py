@@ -176,6 +176,9 @@ class Ledger:
             state.takings = await loading.read_takings(
                 connection, program_id, sorted(set(roots.values())), sorted(roots)
             )
+        nothing = needs.earns_of_nothing(state)
+        if nothing:
+            state.undone = await loading.find_undone(connection, program_id, nothing)
         named = needs.named_lots(state)
         whole, opened, over = needs.wallets_of_lots(state)
         lots = []

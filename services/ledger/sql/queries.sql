@@ -8,17 +8,18 @@ WHERE program_id = $1 AND (member_id, asset) IN (SELECT * FROM unnest($2::text[]
 -- Makes wallets, in the order of their owners; none for an owner who has one by now.
 INSERT INTO wallets (
     program_id, wallet_id, member_id, asset, sequence, balance, earned, spent, expired, clawed_back, adjusted, debt,
-    remainder, has_rolling, has_priorities, has_waiting
+    remainder, has_rolling, has_priorities, has_waiting, cashback_due
 )
 SELECT
     $1, wallet_id, member_id, asset, sequence, balance, earned, spent, expired, clawed_back, adjusted, debt, remainder,
-    has_rolling, has_priorities, has_waiting
+    has_rolling, has_priorities, has_waiting, cashback_due
 FROM unnest(
     $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
-    $10::bigint[], $11::bigint[], $12::bigint[], $13::smallint[], $14::boolean[], $15::boolean[], $16::boolean[]
+    $10::bigint[], $11::bigint[], $12::bigint[], $13::smallint[], $14::boolean[], $15::boolean[], $16::boolean[],
+    $17::bigint[]
 ) AS wallet (
     wallet_id, member_id, asset, sequence, balance, earned, spent, expired, clawed_back, adjusted, debt, remainder,
-    has_rolling, has_priorities, has_waiting
+    has_rolling, has_priorities, has_waiting, cashback_due
 )
 ORDER BY member_id, asset
 ON CONFLICT (program_id, member_id, asset) DO NOTHING
@@ -28,7 +29,7 @@ RETURNING wallet_id;
 -- Locks wallets in the order of their ids, and reads them.
 SELECT
     wallet_id, member_id, asset, sequence, balance, earned, spent, expired, clawed_back, adjusted, debt, remainder,
-    has_rolling, has_priorities, has_waiting
+    has_rolling, has_priorities, has_waiting, cashback_due
 FROM wallets
 WHERE program_id = $1 AND wallet_id = ANY($2::bigint[])
 ORDER BY wallet_id
@@ -39,10 +40,18 @@ FOR UPDATE;
 SELECT
     outcome.request_id, outcome.kind, outcome.wallet_id, outcome.sequence AS number,
     CASE outcome.kind WHEN 'CAPTURE' THEN outcome.target_id WHEN 'HOLD' THEN outcome.request_id END AS hold_id,
-    outcome.budget_id
+    outcome.budget_id,
+    coalesce((outcome.detail ->> 'base')::bigint * (outcome.detail ->> 'basis_points')::bigint, 0) AS share
 FROM journal AS outcome
 WHERE outcome.program_id = $1 AND outcome.request_id = ANY($2::uuid[]) AND outcome.leg = 0
     AND outcome.refusal IS NULL AND outcome.kind IN ('EARN', 'HOLD', 'CAPTURE', 'SPEND');
+
+-- find_undone --
+-- Tells which of some cashbacks that gave nothing were taken back.
+SELECT target_id
+FROM journal
+WHERE program_id = $1 AND wallet_id = ANY($2::bigint[]) AND sequence IS NULL AND kind = 'CLAW_BACK'
+    AND refusal IS NULL AND target_id = ANY($3::uuid[]);
 
 -- find_outcomes --
 -- Tells the time, and reads the outcomes that stand already for some request ids; one row without any where none does.
@@ -226,13 +235,13 @@ SET
     sequence = wallet.sequence, balance = wallet.balance, earned = wallet.earned, spent = wallet.spent,
     expired = wallet.expired, clawed_back = wallet.clawed_back, adjusted = wallet.adjusted, debt = wallet.debt,
     remainder = wallet.remainder, has_rolling = wallet.has_rolling, has_priorities = wallet.has_priorities,
-    has_waiting = wallet.has_waiting
+    has_waiting = wallet.has_waiting, cashback_due = wallet.cashback_due
 FROM unnest(
     $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
-    $10::bigint[], $11::smallint[], $12::boolean[], $13::boolean[], $14::boolean[]
+    $10::bigint[], $11::smallint[], $12::boolean[], $13::boolean[], $14::boolean[], $15::bigint[]
 ) AS wallet (
     wallet_id, sequence, balance, earned, spent, expired, clawed_back, adjusted, debt, remainder, has_rolling,
-    has_priorities, has_waiting
+    has_priorities, has_waiting, cashback_due
 )
 WHERE wallets.program_id = $1 AND wallets.wallet_id = wallet.wallet_id;
 
@@ -445,18 +454,26 @@ WHERE shards.remaining <> coalesce(moved.amount, 0)
 LIMIT 20;
 
 -- check_cashbacks --
--- Compares what cashbacks gave and carry with what they are shares of; across programs.
-SELECT wallet.program_id, wallet.wallet_id, wallet.remainder, exact.parts::bigint AS parts
+-- Compares what cashbacks gave and carry with what they are shares of, but for those taken back; across programs.
+SELECT
+    wallet.program_id, wallet.wallet_id, wallet.remainder + wallet.cashback_due * 10000 AS carried,
+    exact.parts::bigint AS parts
 FROM (
     SELECT
         program_id, wallet_id,
-        sum((detail ->> 'base')::bigint * (detail ->> 'basis_points')::bigint - amount * 10000) AS parts
+        sum(
+            CASE kind
+                WHEN 'EARN'
+                    THEN (detail ->> 'base')::bigint * (detail ->> 'basis_points')::bigint - amount * 10000
+                ELSE (detail ->> 'carried')::bigint
+            END
+        ) AS parts
     FROM journal
-    WHERE kind = 'EARN' AND refusal IS NULL AND detail ? 'base'
+    WHERE refusal IS NULL AND detail ?| ARRAY['base', 'carried'] AND kind IN ('EARN', 'CANCEL', 'CLAW_BACK')
     GROUP BY program_id, wallet_id
 ) AS exact
 INNER JOIN wallets AS wallet ON wallet.program_id = exact.program_id AND wallet.wallet_id = exact.wallet_id
-WHERE wallet.remainder <> exact.parts
+WHERE wallet.remainder + wallet.cashback_due * 10000 <> exact.parts
 LIMIT 20;
 
 -- check_positions --

@@ -242,7 +242,7 @@ ORDER BY wallet.member_id, wallet.asset;
 -- Reads the wallet of a member in one asset without locking it.
 SELECT
     wallet_id, member_id, asset, sequence, balance, earned, spent, expired, clawed_back, adjusted, debt, remainder,
-    has_rolling, has_priorities, has_waiting
+    has_rolling, has_priorities, has_waiting, cashback_due
 FROM wallets
 WHERE program_id = $1 AND member_id = $2 AND asset = $3;
 

@@ -31,6 +31,9 @@ CREATE TABLE wallets (
     -- was, less is to be read.
     has_priorities boolean NOT NULL DEFAULT true,
     has_waiting boolean NOT NULL DEFAULT true,
+    -- Whole units that the next cashback gives more, since those that were taken back had carried away too much; below
+    -- zero, gives less.
+    cashback_due bigint NOT NULL DEFAULT 0,
     CONSTRAINT wallets_key PRIMARY KEY (program_id, wallet_id),
     CONSTRAINT wallets_owner_once UNIQUE (program_id, member_id, asset),
     CONSTRAINT wallets_sequence_counts CHECK (sequence >= 0),

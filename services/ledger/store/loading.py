@@ -43,10 +43,22 @@ async def find_targets(
     rows = await connection.fetch(QUERIES["find_targets"], program_id, keys)
     return {
         row["request_id"]: model.Target(
-            row["request_id"], Kind(row["kind"]), row["wallet_id"], row["number"], row["hold_id"], row["budget_id"]
+            row["request_id"],
+            Kind(row["kind"]),
+            row["wallet_id"],
+            row["number"],
+            row["hold_id"],
+            row["budget_id"],
+            row["share"],
         )
         for row in rows
     }
+
+
+async def find_undone(connection: db.Connection, program_id: str, earns: dict[uuid.UUID, int]) -> dict[uuid.UUID, bool]:
+    """Tells which of some cashbacks that gave nothing, by the wallet of each, were taken back."""
+    rows = await connection.fetch(QUERIES["find_undone"], program_id, sorted(set(earns.values())), sorted(earns))
+    return {row["target_id"]: True for row in rows}
 
 
 async def find_outcomes(

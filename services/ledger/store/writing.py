@@ -207,6 +207,7 @@ async def insert_wallets(connection: db.Connection, program_id: str, wallets: Se
         [wallet.has_rolling for wallet in wallets],
         [wallet.has_priorities for wallet in wallets],
         [wallet.has_waiting for wallet in wallets],
+        [wallet.cashback_due for wallet in wallets],
     )
     return len(made) == len(wallets)
 
@@ -243,6 +244,7 @@ async def update_wallets(connection: db.Connection, program_id: str, wallets: Se
         [wallet.has_rolling for wallet in changed],
         [wallet.has_priorities for wallet in changed],
         [wallet.has_waiting for wallet in changed],
+        [wallet.cashback_due for wallet in changed],
     )
 
 

@@ -388,7 +388,8 @@ Global___Earn: _TypeAlias = Earn  # noqa: Y015
 @_typing.final
 class Cashback(_message.Message):
     """Gives a share of a purchase. What is less than one smallest unit is carried to the member's next cashback in the
-    same asset, so that all of them together are exact.
+    same asset, so that all of them together are exact. One that is cancelled, or taken back as a whole, is taken out of
+    what is carried too: a unit that it had helped to, or had been given for others, is settled with the next one.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -644,7 +645,8 @@ Global___Reverse: _TypeAlias = Reverse  # noqa: Y015
 @_typing.final
 class ClawBack(_message.Message):
     """Takes an earn back: first what its own lot has left or let expire, then by policy. The budget that gave it has again
-    what was taken, and not what was written off or is owed: that was given.
+    what was taken, and not what was written off or is owed: that was given. A cashback that came to less than one unit
+    is taken back once as well, pending or not: it gives no amount, and leaves nothing to the next one.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
