@@ -201,7 +201,8 @@ class Wallet:
 class Lot:
     """A parcel of value, as it is being changed. One without `effective_at` is pending, or was cancelled.
 
-    `is_changed` asks for what it has left to be written, `is_redated` for all that can change.
+    `is_changed` asks for what it has left to be written, `is_redated` for all that can change. `source_number` is that
+    of the lot that it gives back after its end; it is known of those made here and of those that a claw-back is about.
     """
 
     wallet_id: int
@@ -217,6 +218,7 @@ class Lot:
     is_open: bool = True
     expiry_policy: str | None = None
     origin: str | None = None
+    source_number: int | None = None
     is_new: bool = False
     is_changed: bool = False
     is_redated: bool = False

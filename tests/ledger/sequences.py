@@ -89,6 +89,18 @@ SEQUENCES: dict[str, Sequence[Step]] = {
         call(ask("b", "claw_back", target="e", policy="DEBT")),
         READ,
     ],
+    # It was written off, and the member kept what had been given back.
+    "claw_back_of_what_was_given_back": [
+        call(ask("e", "earn", amount=10, expires=START + HOUR)),
+        turn(HOUR),
+        call(ask("u", "unexpire", since=START, until=START + DAY, expires=START + 2 * HOUR, **DECIDED)),
+        call(ask("s", "spend", amount=2)),
+        turn(HOUR),
+        call(ask("b", "claw_back", target="e", amount=3, policy="WRITE_OFF")),
+        call(ask("v", "unexpire", since=START, until=START + DAY, **DECIDED)),
+        call(ask("n", "earn", amount=4), ask("c", "claw_back", target="e", policy="DEBT")),
+        READ,
+    ],
     # It repaid a debt, though it gave nothing.
     "capture_in_full_of_a_debtor": [
         call(ask("e1", "earn", amount=10), ask("e2", "earn", amount=10), ask("h", "hold", amount=10, timeout_s=3600)),

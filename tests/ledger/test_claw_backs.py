@@ -12,8 +12,9 @@ from services.kernel import clock
 from services.ledger.operations import booking
 from tests.conftest import START
 from tests.ledger.test_server import YEAR, assert_sound
+from tests.support.budgets import create_budget, get_budget
 from tests.support.harness import LedgerHarness
-from tests.support.ledger import cancel, claw_back, earn, hold, release, reverse, spend, unexpire
+from tests.support.ledger import cancel, claw_back, earn, expire, fund, hold, release, reverse, spend, unexpire
 from tests.support.outcomes import happen, reasons, refused
 
 CALLERS = 64
@@ -133,17 +134,138 @@ async def test_claw_back_of_expired_earn_takes_nothing_twice(
     await assert_sound(ledger)
 
 
-async def test_claw_back_cannot_take_what_was_given_back_elsewhere(
+async def given_back(ledger: LedgerHarness, time: clock.ManualClock, rounds: int = 1) -> None:
+    """Earns 100, which expire and are given back so many times, each time for a day; then 50 that are newer."""
+    await happen(ledger, earn("e1", amount=100, expires=time.value + DAY), earn("e2", amount=5, expires=START + DAY))
+    for number in range(rounds):
+        since, time.value = time.value, time.value + DAY
+        await happen(ledger, unexpire(f"u{number}", since=since, until=time.value + DAY, expires=time.value + DAY))
+    await happen(ledger, earn("new", amount=50))
+
+
+@POLICIES
+@pytest.mark.parametrize("rounds", [1, 2, 3])
+async def test_claw_back_takes_what_was_given_back(
+    ledger: LedgerHarness, time: clock.ManualClock, policy: Any, rounds: int
+) -> None:
+    """What expired and was given back as a new lot, however often, is the earn's own, and no other lot is touched."""
+    await given_back(ledger, time, rounds)
+    first, rest = await happen(ledger, claw_back("k1", "e1", 30, policy), claw_back("k2", "e1", 0, policy))
+    balance = await ledger.balance("m1")
+
+    assert [(taken(each), each.written_off, each.debt) for each in (first, rest)] == [(30, 0, 0), (70, 0, 0)]
+    assert (balance.available, balance.lifetime_clawed_back, balance.lifetime_expired) == (55, 100, 0)
+    assert sorted(lot.remaining for lot in await ledger.lots("m1") if lot.remaining) == [5, 50]
+    assert (await refused(ledger, claw_back("k3", "e1", 0, policy)))[0] == "EARN_TAKEN_BACK"
+    assert await happen(ledger, claw_back("k2", "e1", 0, policy)) == [rest]
+    await assert_sound(ledger)
+
+
+@pytest.mark.parametrize(
+    ("policy", "parts", "written_off", "debt", "available"),
+    [
+        (WRITE_OFF, [70], 30, 0, 55),
+        (OTHER_LOTS, [70, 30], 0, 0, 25),
+        (OTHER_LOTS_THEN_DEBT, [70, 30], 0, 0, 25),
+        (DEBT, [70], 0, 30, 25),
+    ],
+    ids=["WRITE_OFF", "OTHER_LOTS", "OTHER_LOTS_THEN_DEBT", "DEBT"],
+)
+async def test_claw_back_of_what_was_given_back_and_spent_follows_policy(
+    ledger: LedgerHarness,
+    time: clock.ManualClock,
+    policy: Any,
+    parts: list[int],
+    written_off: int,
+    debt: int,
+    available: int,
+) -> None:
+    """Only what was spent of the lot that gave back is missing, and the policy is for no more than that."""
+    await given_back(ledger, time)
+    await happen(ledger, spend("s1", amount=30))
+    [posting] = await happen(ledger, claw_back("k1", "e1", policy=policy))
+
+    assert [part.amount for part in posting.allocations] == parts
+    assert (posting.amount, posting.written_off, posting.debt) == (100, written_off, debt)
+    assert (await ledger.balance("m1")).available == available
+    await assert_sound(ledger)
+
+
+@POLICIES
+@pytest.mark.parametrize("sweeps", [True, False])
+async def test_claw_back_takes_what_expired_again(
+    ledger: LedgerHarness, time: clock.ManualClock, policy: Any, sweeps: bool
+) -> None:
+    """What was given back and expired in turn counts as taken back, booked or not."""
+    await given_back(ledger, time)
+    time.value += 2 * DAY
+    if sweeps:
+        await booking.book_due(ledger.ledger)
+    [posting] = await happen(ledger, claw_back("k1", "e1", policy=policy))
+    balance = await ledger.balance("m1")
+
+    assert (taken(posting), posting.written_off, posting.debt) == (100, 0, 0)
+    assert (balance.available, balance.lifetime_expired, balance.lifetime_clawed_back) == (50, 5, 100)
+    await booking.book_due(ledger.ledger)
+    await assert_sound(ledger)
+
+
+async def test_claw_back_takes_its_lots_in_the_order_of_their_making(
     ledger: LedgerHarness, time: clock.ManualClock
 ) -> None:
-    """What expired and was given back as a new lot is no longer in the old one."""
+    """The lot of the earn comes first with what came back to it, then those that gave it back, the oldest first."""
     await happen(ledger, earn("e1", amount=100, expires=START + DAY))
-    time.value = START + 2 * DAY
-    await happen(ledger, unexpire("u1", since=START, until=time.value))
-    [posting] = await happen(ledger, claw_back("k1", "e1", policy=OTHER_LOTS))
+    await happen(ledger, hold("h1", amount=20, timeout_s=9 * 86_400), hold("h2", amount=30, timeout_s=9 * 86_400))
+    time.value = START + DAY
+    since, until = START, START + 2 * DAY
+    await happen(ledger, unexpire("u1", since=since, until=until, expires=START + 2 * DAY), release("l1", "h1"))
+    time.value = START + 3 * DAY
+    await happen(ledger, unexpire("u2", since=since, until=until), unexpire("u3", since=until, until=time.value))
+    await happen(ledger, release("l2", "h2"), earn("e2", amount=7))
+    [lot] = [lot for lot in await ledger.lots("m1") if lot.amount == 100]
+    [posting] = await happen(ledger, claw_back("k1", "e1", 90))
 
-    assert taken(posting) == 100
-    assert (await ledger.balance("m1")).available == 0
+    assert (posting.allocations[0].lot_id, lot.expired) == (lot.lot_id, 30)
+    assert [part.amount for part in posting.allocations] == [30, 20, 40]
+    assert (await ledger.balance("m1")).available == 17
+    await assert_sound(ledger)
+
+
+@POLICIES
+async def test_claw_back_takes_what_its_call_gives_back(
+    ledger: LedgerHarness, time: clock.ManualClock, policy: Any
+) -> None:
+    """What is given back in the very call is found too, also of an earn of the call and of what was before."""
+    await given_back(ledger, time)
+    time.value = START + 2 * DAY
+    whole: dict[str, Any] = {"since": START, "until": START + 3 * DAY}
+    postings = await happen(
+        ledger,
+        unexpire("u9", **whole),
+        claw_back("k1", "e1", policy=policy),
+        earn("e3", "m2", amount=40, at=START, expires=START + DAY),
+        unexpire("v1", "m2", **whole),
+        expire("x1", "m2"),
+        unexpire("v2", "m2", **whole),
+        earn("e4", "m2", amount=9),
+        claw_back("k3", "e3", policy=policy),
+    )
+
+    assert [[part.amount for part in postings[number].allocations] for number in (1, 7)] == [[100], [40]]
+    assert [(await ledger.balance(member)).available for member in ("m1", "m2")] == [55, 9]
+    await assert_sound(ledger)
+
+
+async def test_budget_has_again_what_was_given_back(ledger: LedgerHarness, time: clock.ManualClock) -> None:
+    """What a claw-back takes of what was given back goes to the budget of the earn, like what its own lot has left."""
+    await create_budget(ledger)
+    await happen(ledger, fund("f1", "b", 300), earn("e1", amount=100, budget_id="b", expires=START + DAY))
+    time.value = START + DAY
+    await happen(ledger, unexpire("u1", since=START, until=START + 2 * DAY), spend("s1", amount=10))
+    await happen(ledger, claw_back("k1", "e1"))
+    budget = await get_budget(ledger)
+
+    assert (budget.left, budget.given) == (290, 10)
     await assert_sound(ledger)
 
 

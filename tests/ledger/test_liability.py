@@ -159,6 +159,22 @@ HISTORIES: dict[str, tuple[list[Step], dict[Key, tuple[int, int, int, int, int, 
         [earn("e", expires=START + HOUR), 2 * HOUR, claw_back("c", "e", 30)],
         {MARCH: (100, 0, 70, 30, 0, 0)},
     ),
+    "claw back what was given back": (
+        [
+            earn("e", cause=SPRING, expires=START + HOUR),
+            2 * HOUR,
+            unexpire("u", since=START, until=START + 2 * HOUR, expires=START + MONTH),
+            2 * MONTH,
+            unexpire("v", since=START, until=START + 2 * MONTH),
+            spend("t", amount=20),
+            earn("f", amount=5, cause=AUTUMN),
+            claw_back("c", "e", 60, policy=OTHERS),
+        ],
+        {
+            ("2026-03", "spring", "points"): (100, 20, 0, 60, 20, 0),
+            ("2026-05", "autumn", "points"): (5, 0, 0, 0, 5, 0),
+        },
+    ),
     "adjust": ([adjust("a", change=50), MONTH, adjust("b", change=-20)], {MARCH: (50, 20, 0, 0, 30, 0)}),
     "exchange": (
         [earn("e", cause=SPRING), MONTH, exchange("x", amount=40)],

@@ -15,7 +15,7 @@ from tests.conftest import START
 from tests.ledger.histories import HOUR
 from tests.ledger.test_server import assert_sound
 from tests.support.harness import LEDGER_SCOPES, LedgerHarness, credential
-from tests.support.ledger import earn, hold, spend
+from tests.support.ledger import claw_back, earn, hold, spend
 from tests.support.refusals import refusal
 
 NOW = START + 10 * HOUR
@@ -113,6 +113,18 @@ async def test_page_repeated_changes_nothing(ledger: LedgerHarness, time: clock.
 
     assert await unexpire_lots(ledger, page_size=2) == first
     assert await ledger.ledger.pool.fetchval("SELECT count(*) FROM journal") == count
+
+
+async def test_earn_that_was_given_back_can_be_taken_back(ledger: LedgerHarness, time: clock.ManualClock) -> None:
+    """The refund of a purchase takes of what the program gave back what is the purchase's own, and of nobody else's."""
+    await ledger.post(*(earn(f"e{n}", "m1", n, expires=START + 2 * HOUR) for n in (1, 2, 4)))
+    time.value = NOW
+    await unexpire_lots(ledger)
+    [result] = await ledger.post(claw_back("k1", "e2"))
+
+    assert [part.amount for part in result.posting.allocations] == [2]
+    assert (await ledger.balance("m1")).available == 5
+    await assert_sound(ledger)
 
 
 async def test_what_ends_after_the_first_call_is_left_out(ledger: LedgerHarness, time: clock.ManualClock) -> None:

@@ -154,7 +154,7 @@ def _pending(book: Book, ask: Ask, now: datetime) -> tuple[Wallet, Lot, Budget |
 
 
 def claw_back(book: Book, ask: Ask, now: datetime) -> Answer:
-    """Takes an earn back: from its own lot, over or not; then from the newest others, a debt, or nowhere."""
+    """Takes an earn back: from its own lots, over or not; then from the newest others, a debt, or nowhere."""
     made = book.earns.get(ask.target)
     if made is not None and made.lot is None:
         return _claw_nothing_back(book, made, ask, now)
@@ -167,9 +167,13 @@ def claw_back(book: Book, ask: Ask, now: datetime) -> Answer:
     if ask.amount > left:
         raise RefusedError("PART_TOO_LARGE", left=left, requested=ask.amount)
     amount = ask.amount or left
-    if lot.is_over(now) and lot.rest(now):
-        wallet.enter("UNEXPIRY", now, min(amount, lot.rest(now)), lot.event)
-    parts = wallet.take([lot], amount, now, "CLAW_BACK")
+    parts: list[Taken] = []
+    # Its own are also those that it became, each time that it expired and was given back.
+    for own in (each for each in wallet.lots if lot in wallet.line(each)):
+        taken = min(amount - sum(part.amount for part in parts), own.rest(now))
+        if own.is_over(now) and taken:
+            wallet.enter("UNEXPIRY", now, taken, own.event)
+        parts += wallet.take([own], taken, now, "CLAW_BACK")
     lot.clawed_back += amount
     if lot.clawed_back == lot.amount:
         _uncarry(wallet, book.earns[ask.target].share, lot.amount)
@@ -370,6 +374,7 @@ def unexpire(book: Book, ask: Ask, now: datetime) -> Answer:
         [part] = wallet.take([lot], lot.rest(now), now, "UNEXPIRY")
         parts.append(part)
         again = wallet.add_lot(part.amount, "UNEXPIRY", now, now)
+        again.restores = lot.number
         again.expires, again.priority, again.promotional = ask.expires, lot.priority, lot.promotional
         wallet.enter("UNEXPIRY", now, part.amount, lot.event)
     wallet.settle(now)

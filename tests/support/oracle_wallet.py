@@ -78,7 +78,7 @@ class Move:
 
 @dataclass
 class Lot:
-    """A parcel of value. Without `effective` it is pending, or was cancelled."""
+    """A parcel of value. Without `effective` it is pending, or was cancelled; `restores` is the lot it gave back."""
 
     number: int
     amount: int
@@ -91,6 +91,7 @@ class Lot:
     promotional: bool = False
     policy: Policy | None = None
     clawed_back: int = 0
+    restores: int | None = None
     is_told: bool = False
     moves: list[Move] = field(default_factory=list)
 
@@ -197,6 +198,10 @@ class Wallet:
             (lot for lot in self.lots if lot.lives(now) and lot.rest(now)),
             key=lambda lot: (lot.priority, lot.expires or never, not lot.promotional, lot.effective, lot.number),
         )
+
+    def line(self, lot: Lot) -> list[Lot]:
+        """Lists a lot, the one that it gave back after its end, the one that this gave back, and so on to an earn."""
+        return [lot, *(self.line(self.lots[lot.restores]) if lot.restores is not None else ())]
 
     def name(self, number: int) -> str:
         """Names a lot."""

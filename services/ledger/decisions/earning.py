@@ -183,7 +183,10 @@ def _find(
 
 
 def claw_back(state: State, item: Operation) -> Posting:
-    """Takes an earn back: what its lot has left or let expire, then by policy other lots, a debt, or nothing."""
+    """Takes an earn back: what its lot has left or let expire, then by policy other lots, a debt, or nothing.
+
+    What was given back of its lot after its end is its own too, though it is in another lot.
+    """
     made = state.targets.get(item.target_key) if item.target_key else None
     if made is not None and made.kind is Kind.EARN and made.number is None:
         return _take_nothing_back(state, item, made)
@@ -198,9 +201,12 @@ def claw_back(state: State, item: Operation) -> Posting:
         raise errors.part_too_large(left, item.amount)
     amount = item.amount or left
     state.time_out_holds(wallet)
-    _revive(state, item, wallet, lot, amount)
     taking = state.start_taking(item.key, wallet, Kind.CLAW_BACK)
-    missing = state.take(taking, [lot], amount)
+    missing = amount
+    for own in _own_lots(state, wallet, lot):
+        if missing:
+            _revive(state, item, wallet, own, missing)
+            missing = state.take(taking, [own], missing)
     state.save(lot)
     lot.clawed_back, lot.is_redated = (lot.clawed_back or 0) + amount, True
     if missing and item.claw_back in (ClawBackPolicy.OTHER_LOTS, ClawBackPolicy.OTHER_LOTS_THEN_DEBT):
@@ -222,6 +228,18 @@ def _take_nothing_back(state: State, item: Operation, target: Target) -> Posting
     state.start_taking(item.key, wallet, Kind.CLAW_BACK)
     carried = _undo_carrying(state, wallet, target, 0)
     return _enter_claw_back(state, item, target, amount=0, taken=0, debt=0, carried=carried)
+
+
+def _own_lots(state: State, wallet: Wallet, lot: Lot) -> list[Lot]:
+    """Lists the lot of an earn, then those in which it was given back after its end, in the order of their making."""
+    own = {lot.number: lot}
+    if lot.is_over(state.now):
+        restored = [each for each in state.lots_of(wallet).values() if each.source_number is not None]
+        # A lot comes after the one whose rest it has.
+        for each in sorted(restored, key=lambda each: each.number):
+            if each.source_number in own:
+                own[each.number] = each
+    return list(own.values())
 
 
 def _revive(state: State, item: Operation, wallet: Wallet, lot: Lot, amount: int) -> None:

@@ -124,6 +124,7 @@ def unexpire(state: State, item: Operation) -> Posting:
             priority=lot.priority,
             is_promotional=lot.is_promotional,
             origin=Kind.UNEXPIRY.value,
+            source_number=lot.number,
         )
     state.settle(item, wallet)
     return Posting(state.now, total, item.expires_at, model.taken_parts(taking))

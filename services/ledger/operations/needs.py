@@ -137,6 +137,20 @@ class Needs:
             named |= {(taking.wallet_id, part.lot_number) for part in taking.parts}
         return sorted(named)
 
+    def lots_given_back(self, state: State) -> list[tuple[int, int]]:
+        """Lists the lots that claw-backs are about and that un-expiries may have emptied: others have to be read too.
+
+        Those are over and have less than they had; all that this very batch gives back is known anyway.
+        """
+        keys = {operation.target_key for operation in self.operations if operation.kind is Kind.CLAW_BACK}
+        found = set()
+        for target in state.targets.values():
+            if target.key in keys and target.kind is Kind.EARN and target.number is not None:
+                lot = state.lots[target.wallet_id][target.number]
+                if lot.is_over(state.now) and lot.remaining < lot.amount:
+                    found.add((target.wallet_id, target.number))
+        return sorted(found)
+
     def wallets_of_lots(self, state: State) -> tuple[list[int], list[int], list[int]]:
         """Lists the wallets of which all lots are needed, the open ones, and those that are over."""
         whole, opened = set(), set()

@@ -192,6 +192,11 @@ class Ledger:
             lots += await loading.read_burnable_lots(connection, program_id, burnt, ordered=ordered, now=state.now)
         for lot in lots:
             state.lots.setdefault(lot.wallet_id, {})[lot.number] = lot
+        given_back = needs.lots_given_back(state)
+        if given_back:
+            # In the place of what is known of them already, since these know what they were made of.
+            for lot in await loading.read_restored_lots(connection, program_id, given_back):
+                state.lots[lot.wallet_id][lot.number] = lot
 
     async def _load_rest(
         self, connection: db.Connection, program_id: str, state: State, needs: Needs, whole: set[str]

@@ -124,6 +124,33 @@ SELECT
 FROM unnest($6::bigint[], $7::bigint[]) AS named (wallet_id, number)
 INNER JOIN lots ON lots.program_id = $1 AND lots.wallet_id = named.wallet_id AND lots.number = named.number;
 
+-- read_restored_lots --
+-- Reads the lots in which some were given back after their end, and those in which these were in turn, each with the
+-- lot that it was made of.
+WITH RECURSIVE made AS (
+    -- Of a wallet all its lots are looked through: few claw-backs are about what is over and has less than it had.
+    SELECT lots.wallet_id, lots.number, entry.lot_number AS source_number
+    FROM lots
+    INNER JOIN journal AS entry
+        ON entry.program_id = $1 AND entry.wallet_id = lots.wallet_id AND entry.sequence = lots.number
+    WHERE lots.program_id = $1 AND lots.wallet_id = ANY($2::bigint[]) AND lots.origin = 'UNEXPIRY'
+), restored AS (
+    SELECT made.wallet_id, made.number, made.source_number
+    FROM unnest($2::bigint[], $3::bigint[]) AS named (wallet_id, number)
+    INNER JOIN made ON made.wallet_id = named.wallet_id AND made.source_number = named.number
+    UNION ALL
+    SELECT made.wallet_id, made.number, made.source_number
+    FROM restored
+    INNER JOIN made ON made.wallet_id = restored.wallet_id AND made.source_number = restored.number
+)
+SELECT
+    lots.wallet_id, lots.number, lots.amount, lots.remaining, lots.effective_at, lots.expires_at, lots.occurred_at,
+    lots.clawed_back, lots.priority, lots.is_promotional, lots.is_open, lots.expiry_policy, lots.origin,
+    restored.source_number
+FROM restored
+INNER JOIN lots
+    ON lots.program_id = $1 AND lots.wallet_id = restored.wallet_id AND lots.number = restored.number;
+
 -- read_first_lots --
 -- Reads of some wallets the lots that are spent first, up to so many of each; only of wallets without priorities, since
 -- an index has their lots in this order.

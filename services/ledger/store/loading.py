@@ -176,6 +176,15 @@ async def read_lots(
     return [Lot(*row) for row in rows]
 
 
+async def read_restored_lots(
+    connection: db.Connection, program_id: str, sources: Sequence[tuple[int, int]]
+) -> list[Lot]:
+    """Reads the lots in which some were given back after their end, and those in which these were in turn."""
+    wallet_ids, numbers = [wallet_id for wallet_id, _ in sources], [number for _, number in sources]
+    rows = await connection.fetch(QUERIES["read_restored_lots"], program_id, wallet_ids, numbers)
+    return [Lot(*row) for row in rows]
+
+
 async def read_burnable_lots(
     connection: db.Connection, program_id: str, needed: dict[int, int], *, ordered: Collection[int], now: datetime
 ) -> list[Lot]:
