@@ -88,7 +88,7 @@ def _message(row: Any) -> Message:
     cause = cause_to_proto(reading.cause_of(row))
     if kind in HOLD_STATES:
         return events_pb2.HoldChanged(
-            hold_request_id=str(row["target_id"] or row["request_id"]),
+            hold_request_id=row["hold_request_name"],
             state=HOLD_STATES[kind],
             member_id=row["member_id"],
             asset=row["asset"],

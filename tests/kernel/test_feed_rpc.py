@@ -15,7 +15,7 @@ from services.ledger import events as ledger_events
 from tests.conftest import START
 from tests.support.feeds import TYPE, record, seen
 from tests.support.harness import LEDGER_SCOPES, MINTER, VERIFIER, LedgerHarness, credential
-from tests.support.ledger import capture, earn, hold
+from tests.support.ledger import capture, earn, hold, spend
 from tests.support.waiting import PATIENCE_S, eventually
 
 IDENTITY = rpc.ServiceIdentity(MINTER, service="test", scopes=["feed.read"])
@@ -85,6 +85,15 @@ async def test_read_gives_events_as_they_were_published(ledger: LedgerHarness) -
     ]
     assert events_pb2.EntryPosted.FromString(page.events[0].payload).amount == 30
     assert {(event.program_id, event.member_id) for event in page.events} == {("demo", "m1")}
+
+
+async def test_entry_is_named_as_in_the_statement(ledger: LedgerHarness) -> None:
+    """The id of an entry's operation is what the entry's own id in the statement begins with, and not the caller's."""
+    await ledger.post(earn("e1"), spend("s1"))
+    page = await source(ledger).read("demo", 0, 0)
+    named = [events_pb2.EntryPosted.FromString(event.payload).request_id for event in page.events]
+
+    assert [f"{name}.0" for name in reversed(named)] == [line.entry_id for line in await ledger.statement("m1")]
 
 
 async def test_read_again_gives_the_same_events(ledger: LedgerHarness) -> None:

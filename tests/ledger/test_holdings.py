@@ -1,10 +1,12 @@
 """Holds as they stand now, and what expires when."""
 
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from plaudit.feed.v1 import feed_service_pb2
 from plaudit.ledger.v1 import events_pb2, ledger_pb2, ledger_service_pb2
 
 from services.kernel import clock, ids, times
@@ -62,6 +64,33 @@ async def test_holds_are_told_as_they_stand(ledger: LedgerHarness, time: clock.M
     ends = [each.end_time.ToDatetime(UTC) if each.HasField("end_time") else None for each in holds]
     assert ends == [None, START + 2.5 * HOUR, START + 3 * HOUR, START + 3 * HOUR]
     assert [each.cause.redemption_id for each in holds] == ["of-active", "of-over", "of-released", "of-captured"]
+
+
+async def test_feed_names_holds_as_their_callers_do(ledger: LedgerHarness, time: clock.ManualClock) -> None:
+    """Each event of a hold names it as the listing does: by the id that its caller chose, and that a capture takes."""
+    await place_holds(ledger, time)
+    await booking.book_due(ledger.ledger)
+    request = feed_service_pb2.ReadEventsRequest(max_events=1000)
+    changes = [
+        events_pb2.HoldChanged.FromString(event.payload.value)
+        async for response in ledger.feed.ReadEvents(request, metadata=credential("demo", LEDGER_SCOPES))
+        for event in response.events
+        if event.payload.type_url.endswith("HoldChanged")
+    ]
+
+    assert Counter((each.hold_request_id, each.state) for each in changes) == Counter(
+        {
+            ("captured", ACTIVE): 1,
+            ("captured", CAPTURED): 1,
+            ("released", ACTIVE): 1,
+            ("released", RELEASED): 1,
+            ("over", ACTIVE): 1,
+            ("over", TIMED_OUT): 1,
+            ("active", ACTIVE): 1,
+        }
+    )
+    [result] = await ledger.post(capture("c2", changes[-1].hold_request_id))
+    assert result.refusal.reason != "HOLD_NOT_FOUND"
 
 
 async def test_hold_that_is_over_is_told_so_before_the_sweep(ledger: LedgerHarness, time: clock.ManualClock) -> None:

@@ -208,7 +208,7 @@ class World:
     async def _compare_feed(self, entries: dict[Owner, list[ledger_pb2.Entry]]) -> None:
         """Reads the whole feed: its entries are those of the statements, its holds those that there are."""
         told: dict[Owner, list[tuple[Any, ...]]] = {}
-        holds: Counter[tuple[str, Owner, int]] = Counter()
+        holds: Counter[tuple[str, str, Owner, int]] = Counter()
         request = feed_service_pb2.ReadEventsRequest(max_events=10_000)
         position = 0
         async for response in self.ledger.feed.ReadEvents(request, metadata=self.metadata):
@@ -221,12 +221,13 @@ class World:
                 elif event.payload.type_url.endswith(ledger_events.HOLD_CHANGED):
                     hold = events_pb2.HoldChanged.FromString(event.payload.value)
                     state = events_pb2.HoldState.Name(hold.state).removeprefix("HOLD_STATE_")
-                    holds[state, (hold.member_id, hold.asset), hold.amount] += 1
+                    holds[hold.hold_request_id, state, (hold.member_id, hold.asset), hold.amount] += 1
         listed = {owner: [_essence(entry) for entry in of] for owner, of in entries.items()}
         assert told == listed, "The feed tells every entry once, in order."
-        expected: Counter[tuple[str, Owner, int]] = Counter()
-        for held in self.oracle.book.holds.values():
-            expected.update((state, held.owner, held.amount) for state in {"ACTIVE", held.state_at(self.time.value)})
+        expected: Counter[tuple[str, str, Owner, int]] = Counter()
+        for name, held in self.oracle.book.holds.items():
+            states = {"ACTIVE", held.state_at(self.time.value)}
+            expected.update((name, state, held.owner, held.amount) for state in states)
         assert holds == expected, "The feed tells of every hold when it is placed, and when it ends."
 
     async def _compare_budgets(self) -> None:

@@ -329,14 +329,13 @@ INNER JOIN wallets AS wallet ON wallet.program_id = $1 AND wallet.wallet_id = ho
 
 -- read_journal --
 -- Reads the rows of the journal between two positions that tell of one of some kinds, oldest first, with whose wallet
--- it is and why a hold was placed.
+-- it is, what the caller called a hold and why it was placed.
 SELECT
     line.partition, line.position, line.request_id, line.leg, line.kind, line.posted_at, line.occurred_at,
-    line.expires_at, line.amount, line.balance, line.held_amount, line.target_id,
-    line.refusal IS NOT NULL AS is_refused, line.budget_id,
-    line.detail, line.cause_event_id, line.cause_rule_id, line.cause_rule_version,
+    line.expires_at, line.amount, line.balance, line.refusal IS NOT NULL AS is_refused, line.budget_id, line.detail,
+    line.cause_event_id, line.cause_rule_id, line.cause_rule_version,
     coalesce(line.cause_redemption_id, hold.cause_redemption_id) AS cause_redemption_id, line.cause_campaign_id,
-    wallet.member_id, wallet.asset, hold.amount AS hold_amount
+    wallet.member_id, wallet.asset, hold.request_name AS hold_request_name, hold.amount AS hold_amount
 FROM journal AS line
 LEFT JOIN wallets AS wallet ON wallet.program_id = $1 AND wallet.wallet_id = line.wallet_id
 LEFT JOIN holds AS hold

@@ -67,7 +67,9 @@ class EntryPosted(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Names the operation."""
+    """Names the operation by the id that the ledger stores it under, not by the caller's: a UUID, made of the caller's id
+    or, where time did it, by the ledger itself. No call takes it; the `entry_id` of the statement's line begins with it.
+    """
     kind: _ledger_pb2.EntryKind.ValueType
     """Says what happened."""
     member_id: _builtins.str
@@ -124,7 +126,7 @@ class HoldChanged(_message.Message):
     AMOUNT_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
     hold_request_id: _builtins.str
-    """Names the operation that made the hold."""
+    """Names the operation that made the hold, by the id that its caller chose: what `Capture` and `Release` take."""
     state: Global___HoldState.ValueType
     """Says where the hold stands now."""
     member_id: _builtins.str
