@@ -119,6 +119,33 @@ async def test_expire_ends_first_what_has_something_left(
     await assert_sound(ledger)
 
 
+@pytest.mark.parametrize("name", ["expire", "unexpire"])
+async def test_what_finds_nothing_makes_no_wallet(ledger: LedgerHarness, time: clock.ManualClock, name: str) -> None:
+    """An end, or a return, for who holds nothing is answered with 0, later too, and leaves nobody in the ledger."""
+    asked = expire("x1", "nobody") if name == "expire" else unexpire("x1", "nobody", since=START - DAY, until=START)
+    [first] = await ledger.post(asked)
+    time.value = START + DAY
+    [again] = await ledger.post(asked)
+
+    assert (first.HasField("posting"), first.posting.amount, again.replayed) == (True, 0, True)
+    assert again.posting == first.posting
+    assert await ledger.ledger.pool.fetchval("SELECT count(*) FROM wallets") == 0
+    await happen(ledger, earn("e1", "nobody", 5))
+    [last] = await ledger.post(asked)
+    assert last == again
+    assert (await ledger.balance("nobody")).available == 5
+    await assert_sound(ledger)
+
+
+async def test_what_finds_nothing_leaves_others_their_wallet(ledger: LedgerHarness) -> None:
+    """An end of nothing beside an earn of the same new member takes no wallet away, before it or behind it."""
+    ended = await happen(ledger, expire("x1", "new"), earn("e1", "new", 5), expire("x2", "new"), expire("x3", "new"))
+
+    assert [posting.amount for posting in ended] == [0, 5, 5, 0]
+    assert (await ledger.balance("new")).lifetime_expired == 5
+    await assert_sound(ledger)
+
+
 async def expired(ledger: LedgerHarness, time: clock.ManualClock, sweeps: bool) -> None:
     """Lets lots of 10, 20 and 40 expire a day after each other, some of it spent; half a day has passed since."""
     await happen(

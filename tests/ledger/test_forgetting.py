@@ -15,7 +15,7 @@ from tests.ledger.histories import HOUR
 from tests.ledger.test_server import assert_sound
 from tests.support.databases import Databases
 from tests.support.harness import LEDGER_SCOPES, LedgerHarness, credential, run_ledger
-from tests.support.ledger import adjust, capture, earn, hold, release, spend
+from tests.support.ledger import adjust, capture, earn, expire, hold, release, spend, unexpire
 from tests.support.refusals import refusal
 
 MEMBER = "ada-lovelace-42"
@@ -209,3 +209,17 @@ async def test_sweep_after_forgetting_makes_no_wallet(ledger: LedgerHarness, tim
 
     members = await ledger.ledger.pool.fetch("SELECT member_id FROM wallets")
     assert MEMBER not in {row["member_id"] for row in members}
+
+
+async def test_end_and_return_after_forgetting_make_no_wallet(ledger: LedgerHarness, time: clock.ManualClock) -> None:
+    """An early end and a return that come late find nothing and do not bring the id back."""
+    await live(ledger)
+    time.value = START + 3 * HOUR
+    await booking.book_due(ledger.ledger)
+    await forget(ledger)
+    results = await ledger.post(expire("x1", MEMBER), unexpire("u1", MEMBER, since=START, until=START + 9 * HOUR))
+
+    assert [(each.HasField("posting"), each.posting.amount) for each in results] == [(True, 0), (True, 0)]
+    members = await ledger.ledger.pool.fetch("SELECT member_id FROM wallets")
+    assert MEMBER not in {row["member_id"] for row in members}
+    await assert_sound(ledger)

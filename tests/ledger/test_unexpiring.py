@@ -10,7 +10,8 @@ from plaudit.ledger.v1 import ledger_pb2, ledger_service_pb2
 from services.kernel import clock, errors, times
 from services.ledger import model
 from services.ledger.decisions import giving
-from services.ledger.operations import booking, unexpiring
+from services.ledger.operations import booking, forgetting, unexpiring
+from services.ledger.store import members
 from tests.conftest import START
 from tests.ledger.histories import HOUR
 from tests.ledger.test_server import assert_sound
@@ -261,6 +262,28 @@ async def test_forgotten_members_get_nothing(ledger: LedgerHarness, time: clock.
     await ledger.stub.ForgetMember(request, metadata=credential("demo", LEDGER_SCOPES))
 
     assert [each.member_id for each in (await unexpire_lots(ledger)).members] == ["m01"]
+
+
+async def test_member_forgotten_meanwhile_stays_forgotten(
+    ledger: LedgerHarness, time: clock.ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is forgotten once a page has been listed and before it is posted is not brought back by it."""
+    await expire_of(ledger, time, 2)
+    await booking.book_due(ledger.ledger)
+    listed = members.list_expired_wallets
+
+    async def list_and_forget(*arguments: Any, **asked: Any) -> Any:
+        found = await listed(*arguments, **asked)
+        await forgetting.forget_member(ledger.ledger, "demo", "m00", "f1")
+        return found
+
+    monkeypatch.setattr(members, "list_expired_wallets", list_and_forget)
+    page = await unexpire_lots(ledger)
+
+    assert [each.member_id for each in page.members] == ["m01"]
+    assert await ledger.ledger.pool.fetchval("SELECT count(*) FROM wallets WHERE member_id = 'm00'") == 0
+    assert await unexpire_lots(ledger) == page
+    await assert_sound(ledger)
 
 
 async def test_unexpire_raced_by_64_callers_happens_once(ledger: LedgerHarness, time: clock.ManualClock) -> None:
