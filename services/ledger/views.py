@@ -79,7 +79,6 @@ class LotView:
     is_promotional: bool
     effective_at: datetime | None
     expires_at: datetime | None
-    shown_at: datetime
     origin: Cause
 
 

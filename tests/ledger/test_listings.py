@@ -14,7 +14,7 @@ from services.kernel import clock, errors, pages, times
 from tests.conftest import START
 from tests.ledger.test_server import YEAR, assert_sound
 from tests.support.harness import LEDGER_SCOPES, LedgerHarness, credential
-from tests.support.ledger import capture, earn, hold, release, reverse
+from tests.support.ledger import cancel, capture, confirm, earn, hold, release, reverse
 from tests.support.refusals import refusal
 
 HOUR = timedelta(hours=1)
@@ -165,6 +165,8 @@ FORGED: list[list[Any]] = [
     ["2026-13-01T12:00:00+00:00", ID],
     ["0001-01-01T00:00:00+23:59"],
     ["0001-01-01T00:00:00+23:59", ID],
+    # What pages of lots ended at before.
+    [INSTANT, 7],
     [INSTANT, 7.5],
     [INSTANT, 0],
     [INSTANT, -1],
@@ -182,11 +184,11 @@ async def test_token_with_odd_cursor_is_refused(ledger: LedgerHarness, listing: 
     # What another listing's pages end at is odd here as well.
     cursors: dict[str, list[Any]] = {
         "entries": [1],
-        "lots": [INSTANT, 7],
+        "lots": [1],
         "holds": [INSTANT, ID],
         "expirations": [INSTANT],
     }
-    for cursor in [*FORGED, *(each for name, each in cursors.items() if name != listing.name)]:
+    for cursor in [*FORGED, *(each for each in cursors.values() if each != cursors[listing.name])]:
         token = pages.encode_token(cursor, listing.name, "demo", "m1", "points", *listing.arguments)
         found = await refusal(listing.page(ledger, token))
         assert (found.code, found.violations[0].field) == (errors.Code.INVALID_ARGUMENT, "pageToken"), cursor
@@ -252,7 +254,7 @@ async def test_statement_tells_each_entry(ledger: LedgerHarness, time: clock.Man
 
 
 async def test_lots_tell_where_value_is(ledger: LedgerHarness, time: clock.ManualClock) -> None:
-    """Each lot tells what of it is left, held and over, and its state, newest effect first."""
+    """Each lot tells what of it is left, held and over, and its state, the last made first."""
     await ledger.post(
         earn("pending", amount=1, effective=START + HOUR),
         earn("active", amount=2),
@@ -278,26 +280,32 @@ async def test_lots_tell_where_value_is(ledger: LedgerHarness, time: clock.Manua
         for lot in lots
     ]
     assert [each for each in told if each[1] in (1, 8, 16)] == [
-        ("PENDING", 1, 1, 0, 0),
-        ("SPENT", 8, 0, 0, 0),
         ("EXPIRED", 16, 0, 0, 16),
+        ("SPENT", 8, 0, 0, 0),
+        ("PENDING", 1, 1, 0, 0),
     ]
     assert sum(lot.held for lot in lots) == 4
-    effective = [lot.effective_time.ToDatetime(UTC) for lot in lots]
-    assert effective == sorted(effective, reverse=True)
+    assert [lot.amount for lot in lots] == [16, 8, 4, 2, 1]
     assert await ledger.lots("m2") == []
 
 
-async def test_lots_of_one_instant_are_paged_by_id(ledger: LedgerHarness) -> None:
-    """Lots that took effect at one instant are told page by page without loss."""
-    await ledger.post(*(earn(f"e{number}", amount=number + 1) for number in range(20)))
+async def test_lots_that_move_are_told_once(ledger: LedgerHarness, time: clock.ManualClock) -> None:
+    """Lots that are confirmed or cancelled between two pages are told once all the same, the last made first."""
+    await ledger.post(
+        *(earn(f"e{number}", amount=1 + number, pending=True) for number in range(6)),
+        *(earn(f"e{number}", amount=1 + number, effective=START + number * HOUR) for number in range(6, 12)),
+    )
     found, token = [], ""
-    for _ in range(7):
+    for number in range(4):
         response = await LOTS.page(ledger, token, 3)
         found += LOTS.of(response)
         token = response.next_page_token
+        time.value = START + (number + 1) * timedelta(minutes=1)
+        # Of either kind one that was told, and one that was not.
+        moved = [confirm(f"c{number}", f"e{number}"), cancel(f"x{number}", f"e{11 - number}")]
+        await ledger.post(*moved, confirm(f"d{number}", f"e{5 - number}"), cancel(f"y{number}", f"e{6 + number}"))
 
-    assert sorted(lot.amount for lot in found) == list(range(1, 21))
+    assert [lot.amount for lot in found] == list(range(12, 0, -1))
     assert not token
 
 
@@ -311,6 +319,6 @@ async def test_lots_at_the_edges_of_time_are_listed(ledger: LedgerHarness) -> No
         found += LOTS.of(response)
         token = response.next_page_token
 
-    assert [lot.amount for lot in found] == [2, 4, 1]
+    assert [lot.amount for lot in found] == [4, 2, 1]
     assert (await ledger.balance("m1", last)).available == 7
     assert (await ledger.balance("m1", first)).available == 1

@@ -201,9 +201,7 @@ class World:
             assert self.lot_names.setdefault(told.lot_id, name) == name, f"{told.lot_id} is {name}, by its age"
             given, expected = _told_lot(told), _lot_at(lot, now, wallet.held_of(lot.number, now))
             assert given == expected, f"{name}\n  is {given}\n not {expected}"
-        order = [(lot.effective or lot.occurred, lot.number) for lot in wallet.lots]
-        names = [wallet.name(number) for _, number in sorted(order, reverse=True)]
-        assert [self.lot_names[lot.lot_id] for lot in lots] == names, "Lots are listed newest first."
+        assert lots == by_age[::-1], "Lots are listed with the last made first."
 
     async def _compare_feed(self, entries: dict[Owner, list[ledger_pb2.Entry]]) -> None:
         """Reads the whole feed: its entries are those of the statements, its holds those that there are."""

@@ -14,7 +14,6 @@ from services.ledger.store import holdings, reading, statements
 
 # Behind every entry and every lot, where listings begin.
 SEQUENCE_MAX = 2**63 - 1
-PLACE_MAX = (datetime.max.replace(tzinfo=UTC), SEQUENCE_MAX)
 HOLD_MAX = (datetime.max.replace(tzinfo=UTC), uuid.UUID(int=2**128 - 1))
 
 Element = TypeVar("Element")
@@ -42,16 +41,19 @@ async def list_entries(
 async def list_lots(
     ledger: Ledger, program_id: str, owner: Owner, *, page_size: int, page_token: str
 ) -> tuple[list[views.LotView], datetime, str]:
-    """Lists a page of lots, the latest first, with the instant it is true for, and the token of the next one."""
+    """Lists a page of lots, the last made first, with the instant it is true for, and the token of the next one.
+
+    By their numbers: when a lot takes effect changes as it is confirmed or cancelled, perhaps between two pages.
+    """
     limit = pages.page_size(page_size)
     arguments = ("lots", program_id, *owner)
-    before = pages.read_cursor(page_token, *arguments, parse=_parse_place) or PLACE_MAX
+    before = pages.read_cursor(page_token, *arguments, parse=_parse_sequence) or SEQUENCE_MAX
 
     async def work(connection: db.Connection, wallet_id: int, now: datetime) -> tuple[list[views.LotView], datetime]:
         return await reading.list_lots(connection, program_id, wallet_id, before, limit + 1), now
 
     lots, now = await read_booked(ledger, program_id, owner, work) or ([], times.EARLIEST)
-    shown, token = _page(lots, limit, lambda lot: [lot.shown_at.isoformat(), lot.number], arguments)
+    shown, token = _page(lots, limit, lambda lot: [lot.number], arguments)
     return shown, now, token
 
 
@@ -101,7 +103,7 @@ def _page(
 
 def _parse_sequence(sequence: Any) -> int:
     if type(sequence) is not int or not 0 < sequence <= SEQUENCE_MAX:
-        raise ValueError("An entry has a number.")
+        raise ValueError("Entries and lots have numbers.")
     return sequence
 
 
@@ -110,10 +112,6 @@ def _parse_instant(text: Any) -> datetime:
     if instant.tzinfo is None:
         raise ValueError("An instant has a zone.")
     return instant.astimezone(UTC)
-
-
-def _parse_place(shown_at: Any, number: Any) -> tuple[datetime, int]:
-    return _parse_instant(shown_at), _parse_sequence(number)
 
 
 def _parse_hold(placed_at: Any, hold_id: Any) -> tuple[datetime, uuid.UUID]:

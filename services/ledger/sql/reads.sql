@@ -135,21 +135,18 @@ ORDER BY entry.sequence DESC
 LIMIT $4;
 
 -- list_lots --
--- Lists the lots of a wallet below a place (when it is shown to begin, and its number), the latest first, with what
--- holds reserve and where they came from.
+-- Lists the lots of a wallet below a number, which nothing changes, the last made first, with what holds reserve and
+-- where they came from.
 SELECT
     lot.number, lot.amount, lot.remaining, lot.is_open, lot.priority, lot.is_promotional, lot.effective_at,
-    lot.expires_at, lot.shown_at, coalesce(reserved.amount, 0)::bigint AS held,
-    origin.cause_event_id, origin.cause_rule_id, origin.cause_rule_version, origin.cause_redemption_id,
-    origin.cause_campaign_id
+    lot.expires_at, coalesce(reserved.amount, 0)::bigint AS held, origin.cause_event_id, origin.cause_rule_id,
+    origin.cause_rule_version, origin.cause_redemption_id, origin.cause_campaign_id
 FROM (
-    SELECT
-        number, amount, remaining, is_open, priority, is_promotional, effective_at, expires_at,
-        coalesce(effective_at, occurred_at) AS shown_at
+    SELECT number, amount, remaining, is_open, priority, is_promotional, effective_at, expires_at
     FROM lots
-    WHERE program_id = $1 AND wallet_id = $2 AND (coalesce(effective_at, occurred_at), number) < ($3, $4)
-    ORDER BY coalesce(effective_at, occurred_at) DESC, number DESC
-    LIMIT $5
+    WHERE program_id = $1 AND wallet_id = $2 AND number < $3
+    ORDER BY number DESC
+    LIMIT $4
 ) AS lot
 INNER JOIN journal AS origin ON origin.program_id = $1 AND origin.wallet_id = $2 AND origin.sequence = lot.number
 LEFT JOIN (
@@ -160,7 +157,7 @@ LEFT JOIN (
     WHERE hold.program_id = $1 AND hold.wallet_id = $2 AND hold.state = 'ACTIVE'
     GROUP BY allocation.lot_number
 ) AS reserved ON reserved.lot_number = lot.number
-ORDER BY lot.shown_at DESC, lot.number DESC;
+ORDER BY lot.number DESC;
 
 -- read_balances_now --
 -- Tells how members stand now, by what wallets keep, and which of them are due.

@@ -30,10 +30,10 @@ async def find_wallet(
 
 
 async def list_lots(
-    connection: db.Connection, program_id: str, wallet_id: int, before: tuple[datetime, int], limit: int
+    connection: db.Connection, program_id: str, wallet_id: int, before: int, limit: int
 ) -> list[views.LotView]:
-    """Lists lots below a place, the latest first."""
-    rows = await connection.fetch(QUERIES["list_lots"], program_id, wallet_id, *before, limit)
+    """Lists lots below a number, the last made first."""
+    rows = await connection.fetch(QUERIES["list_lots"], program_id, wallet_id, before, limit)
     return [
         views.LotView(
             lot_id=model.lot_id(wallet_id, row["number"]),
@@ -46,7 +46,6 @@ async def list_lots(
             is_promotional=row["is_promotional"],
             effective_at=row["effective_at"],
             expires_at=row["expires_at"],
-            shown_at=row["shown_at"],
             origin=cause_of(row),
         )
         for row in rows

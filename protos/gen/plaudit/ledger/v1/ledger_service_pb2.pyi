@@ -290,7 +290,7 @@ class ListLotsResponse(_message.Message):
     """Asks for the page that follows; empty at the end."""
     @_builtins.property
     def lots(self) -> _containers.RepeatedCompositeFieldContainer[_ledger_pb2.Lot]:
-        """Lists the lots, newest first."""
+        """Lists the lots, the last made first."""
 
     def __init__(
         self,

@@ -136,7 +136,10 @@ class LedgerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListLots(self, request, context):
-        """Lists the lots of a member, newest first.
+        """Lists the lots of a member in one asset, the last made first.
+
+        It counts when a lot was made, and not when it can be spent, which a confirmation or a cancellation changes: the
+        pages together show every lot once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -50,7 +50,11 @@ class LedgerServiceStub:
     ListEntries: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ListEntriesRequest, _ledger_service_pb2.ListEntriesResponse]
     """Lists what happened to one asset of a member, newest first, each with its running balance and cause."""
     ListLots: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ListLotsRequest, _ledger_service_pb2.ListLotsResponse]
-    """Lists the lots of a member, newest first."""
+    """Lists the lots of a member in one asset, the last made first.
+
+    It counts when a lot was made, and not when it can be spent, which a confirmation or a cancellation changes: the
+    pages together show every lot once.
+    """
     SummarizeStatement: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.SummarizeStatementRequest, _ledger_service_pb2.SummarizeStatementResponse]
     """Sums up what happened to one asset of a member within a time: what there was, what came and went by kind, and what
     there is. It always adds up.
@@ -114,7 +118,11 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     ListEntries: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListEntriesRequest, _ledger_service_pb2.ListEntriesResponse]  # type: ignore[assignment]
     """Lists what happened to one asset of a member, newest first, each with its running balance and cause."""
     ListLots: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListLotsRequest, _ledger_service_pb2.ListLotsResponse]  # type: ignore[assignment]
-    """Lists the lots of a member, newest first."""
+    """Lists the lots of a member in one asset, the last made first.
+
+    It counts when a lot was made, and not when it can be spent, which a confirmation or a cancellation changes: the
+    pages together show every lot once.
+    """
     SummarizeStatement: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.SummarizeStatementRequest, _ledger_service_pb2.SummarizeStatementResponse]  # type: ignore[assignment]
     """Sums up what happened to one asset of a member within a time: what there was, what came and went by kind, and what
     there is. It always adds up.
@@ -205,7 +213,11 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ledger_service_pb2.ListLotsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_service_pb2.ListLotsResponse, _abc.Awaitable[_ledger_service_pb2.ListLotsResponse]]:
-        """Lists the lots of a member, newest first."""
+        """Lists the lots of a member in one asset, the last made first.
+
+        It counts when a lot was made, and not when it can be spent, which a confirmation or a cancellation changes: the
+        pages together show every lot once.
+        """
 
     @_abc_1.abstractmethod
     def SummarizeStatement(
