@@ -134,8 +134,12 @@ def _dump_json(value: Any) -> bytes:
 
 
 def _load_json(value: bytes) -> Any:
+    """Reads a document; raises ValueError for JSON's null, which nothing here writes and which would pass for NULL."""
     assert value[:1] == JSONB_VERSION, "PostgreSQL has one format of jsonb."
-    return orjson.loads(value[1:])
+    loaded = orjson.loads(value[1:])
+    if loaded is None:
+        raise ValueError("what is absent is stored as NULL, and never as JSON's null")
+    return loaded
 
 
 async def transaction(pool: Pool, work: Callable[[Connection], Awaitable[Result]]) -> Result:

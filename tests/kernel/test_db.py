@@ -311,6 +311,14 @@ async def test_json_survives_the_way_there_and_back(pool: db.Pool) -> None:
     assert await db.read(pool, lambda connection: connection.fetchval("SELECT $1::jsonb", value)) == value
 
 
+async def test_null_of_json_is_not_taken_for_null(pool: db.Pool) -> None:
+    """What is absent is written as NULL and read as None, and a null of JSON, which nothing here writes, is refused."""
+    assert await db.ask(pool, lambda connection: connection.fetchval("SELECT $1::jsonb IS NULL", None)) is True
+    assert await db.ask(pool, lambda connection: connection.fetchval("SELECT NULL::jsonb")) is None
+    with pytest.raises(ValueError, match="never as JSON's null"):
+        await db.ask(pool, lambda connection: connection.fetchval("SELECT 'null'::jsonb"))
+
+
 def test_queries_are_found_by_name(tmp_path: Path) -> None:
     """Queries of a file are kept by name without their headers, and two of one name are refused."""
     path = tmp_path / "queries.sql"

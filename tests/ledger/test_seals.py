@@ -155,6 +155,7 @@ BROKEN = [
         "UPDATE journal SET detail = '{\"x\": 1.5}' WHERE program_id = 'demo' AND position = 3",
         "row 3 cannot be encoded",
     ),
+    ("UPDATE journal SET detail = 'null' WHERE program_id = 'demo' AND position = 3", "row 3 cannot be encoded"),
     ("UPDATE journal SET posted_at = 'infinity' WHERE program_id = 'demo' AND position = 3", "row 3 cannot be encoded"),
     ("UPDATE journal SET occurred_at = '20000-01-01' WHERE program_id = 'demo' AND position = 3", "row 3 cannot be"),
     ("DELETE FROM journal WHERE program_id = 'demo' AND position = 3", "row 3 is missing"),

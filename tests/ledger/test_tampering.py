@@ -81,6 +81,8 @@ ODD_VALUES = [
     ("posted_at", "'infinity'"),
     ("posted_at", "'20000-01-01'"),
     ("occurred_at", "'-infinity'"),
+    ("refusal", "'null'"),
+    ("detail", "'null'"),
     ("detail", "'{\"x\": 1.5}'"),
     ("detail", "'{\"x\": 1e400}'"),
     ("detail", "'{\"x\": 123456789012345678901234567890}'"),

@@ -11,7 +11,8 @@ from services.ledger import seal
 from services.ledger.seal import Block, SignedHead, StoredBlock
 from services.ledger.store import QUERIES
 
-# What the driver raises for an instant beyond the calendar, and for a document that is too deep or has huge numbers.
+# What the driver raises for an instant beyond the calendar, and for a document that is too deep, has huge numbers or is
+# JSON's null.
 UNREADABLE = (OverflowError, ValueError)
 # A position has one row; of several that somebody put there it is enough to see that they are several.
 POSITION_ROWS_MAX = 2
