@@ -16,9 +16,21 @@ from tests.conftest import START
 from tests.support.databases import Databases
 from tests.support.harness import SEAL_KEYS, LedgerHarness
 from tests.support.ledger import adjust, capture, earn, hold, spend
-from tests.support.seals import Tamperer, Verified, list_blocks, other_value, seal_each, seal_now, verify
+from tests.support.seals import (
+    Tamperer,
+    Verified,
+    flaw_of,
+    head_of,
+    list_blocks,
+    other_value,
+    seal_each,
+    seal_now,
+    verify,
+)
 
 DAY = timedelta(days=1)
+SEALS = "seals against the journal"
+FEED = "feed without gaps"
 # Positions in the second of three blocks, and behind the third.
 FIRST, MIDDLE, LAST, BEYOND = 4, 6, 9, 12
 
@@ -54,9 +66,15 @@ async def assert_found(ledger: LedgerHarness, time: clock.ManualClock, *blocks: 
     """Sees that a verification names these blocks and no others, and that the check complains, too."""
     told = await verify(ledger)
     assert told.blocks_named() == set(blocks), told.problems
-    rows = {row.subject: row.problems for row in await checks.check(ledger.ledger.pool, time)}
-    assert len(rows["seals against the journal"]) == len(told.problems)
+    # What was moved to another program is told there.
+    moved = await verify(ledger, program="other")
+    assert len((await complaints(ledger, time))[SEALS]) == len(told.problems) + len(moved.problems)
     return told
+
+
+async def complaints(ledger: LedgerHarness, time: clock.ManualClock) -> dict[str, tuple[str, ...]]:
+    """Gives what the check says, by subject."""
+    return {row.subject: row.problems for row in await checks.check(ledger.ledger.pool, time)}
 
 
 async def test_verify_finds_changed_value(sealed: LedgerHarness, time: clock.ManualClock, tamperer: Tamperer) -> None:
@@ -154,7 +172,8 @@ CHANGED_BLOCKS = [
     ("sealed_at = 'infinity'", {3}),
     ("format = 99", {2}),
     ("program_id = 'other'", {3}),
-    ("partition = 1", {3}),
+    ("partition = 1", {2, 3}),
+    ("partition = -1", {2, 3}),
 ]
 
 
@@ -171,6 +190,69 @@ async def test_verify_finds_removed_block(sealed: LedgerHarness, time: clock.Man
     await tamperer.execute("DELETE FROM seal_blocks WHERE number = 2")
 
     assert {flaw for flaw, _, _ in (await assert_found(sealed, time, 3)).found()} >= {"NUMBER_GAP", "LINK_BROKEN"}
+
+
+CUT_FEEDS = [
+    # what is done, and what is found of it
+    (("UPDATE feed_heads SET position = 9",), {("FEED_BEHIND", 3, 0)}),
+    (("DELETE FROM feed_heads",), {("FEED_BEHIND", 3, 0)}),
+    (
+        ("DELETE FROM feed_heads", "DELETE FROM journal"),
+        {("FEED_BEHIND", 3, 0), ("ROW_MISSING", 1, 1), ("ROW_MISSING", 2, FIRST), ("ROW_MISSING", 3, LAST + 1)},
+    ),
+    (
+        ("DELETE FROM feed_heads", "DELETE FROM seal_blocks WHERE number = 3"),
+        {("FEED_BEHIND", 2, 0), ("ROW_SURPLUS", 0, LAST + 1), ("ROW_SURPLUS", 0, LAST + 2)},
+    ),
+]
+
+
+async def test_verify_finds_feed_that_was_cut_short(
+    sealed: LedgerHarness, time: clock.ManualClock, tamperer: Tamperer
+) -> None:
+    """Where the feed ends before what was sealed, or is gone, that is found, and rows and blocks are verified still."""
+    for changes, found in CUT_FEEDS:
+        async with tamperer.undone():
+            for change in changes:
+                await tamperer.execute(change)
+            assert (await assert_found(sealed, time, *(block for _, block, _ in found))).found() == found
+    assert (await verify(sealed)).problems == []
+
+
+async def test_verify_finds_partition_that_was_dropped(
+    ledger: LedgerHarness, time: clock.ManualClock, tamperer: Tamperer
+) -> None:
+    """A partition without its head is verified as the others are, and has its place in the program's head."""
+    await tamperer.execute("INSERT INTO feed_heads SELECT 'demo', number, 0 FROM generate_series(0, 1) AS number")
+    await seal_each(ledger, time, [earn(f"e{number}", f"m{number}") for number in range(10)])
+    assert (await verify(ledger)).problems == []
+    await tamperer.execute("DELETE FROM feed_heads WHERE partition = 0")
+    await tamperer.execute("UPDATE journal SET cause_rule_id = 'changed'")
+
+    told = await assert_found(ledger, time, 1)
+    assert {(flaw_of(each), each.partition) for each in told.problems} == {
+        ("FEED_BEHIND", 0),
+        ("ROOT_DIFFERS", 0),
+        ("ROOT_DIFFERS", 1),
+    }
+    assert [tip.partition for tip in (await head_of(ledger)).tips] == [0, 1]
+
+
+async def test_verify_finds_rows_without_feed(
+    ledger: LedgerHarness, time: clock.ManualClock, tamperer: Tamperer
+) -> None:
+    """Rows that were never sealed are found where their partition has no head, also by the check of positions."""
+    await tamperer.execute("INSERT INTO feed_heads SELECT 'demo', number, 0 FROM generate_series(0, 1) AS number")
+    await ledger.post(*(earn(f"e{number}", f"m{number}") for number in range(10)))
+    for partition in (0, 1):
+        async with tamperer.undone():
+            rows = await tamperer.connection.fetchval("SELECT count(*) FROM journal WHERE partition = $1", partition)
+            await tamperer.execute("DELETE FROM feed_heads WHERE partition = $1", partition)
+            found = (await assert_found(ledger, time, 0)).found()
+            assert found == {("ROW_SURPLUS", 0, position) for position in range(1, rows + 1)}
+            [problem] = (await complaints(ledger, time))[FEED]
+            assert problem == f"demo/{partition}: head 0, but {rows} events up to {rows}"
+    assert (await complaints(ledger, time))[FEED] == ()
 
 
 async def sign_today(ledger: LedgerHarness, time: clock.ManualClock) -> str:
@@ -258,7 +340,7 @@ async def test_verify_finds_head_of_a_stranger(
     pool = sealed.ledger.pool
     for keys, count in ((SEAL_KEYS.public_keys, 1), (None, 0)):
         rows = {row.subject: row.problems for row in await checks.check(pool, time, seal_keys=keys)}
-        assert len(rows["seals against the journal"]) == count
+        assert len(rows[SEALS]) == count
 
 
 async def test_verify_reads_old_format_with_its_columns(

@@ -16,7 +16,7 @@ from services.ledger.operations import sealing
 from tests.support.harness import LEDGER_SCOPES, LedgerHarness, credential
 
 MINUTE = timedelta(minutes=1)
-SEALED_TABLES = ("journal", "seal_blocks", "seal_heads")
+SEALED_TABLES = ("journal", "seal_blocks", "seal_heads", "feed_heads")
 Problem = tuple[str, int, int]  # flaw, block, position
 
 
@@ -141,7 +141,7 @@ class Tamperer:
 
     @asynccontextmanager
     async def undone(self) -> AsyncIterator[None]:
-        """Undoes at the end of the block what was done in it to the journal and its seals: one database for many."""
+        """Undoes at the end of the block what was done in it to journal, seals and feed: one database for many."""
         for table in SEALED_TABLES:
             await self.connection.execute(f"CREATE TEMPORARY TABLE kept_{table} AS TABLE {table}")
         yield

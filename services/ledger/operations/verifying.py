@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from services.kernel import db, feed, pages
+from services.kernel import db, pages
 from services.ledger import seal
 from services.ledger.operations.posting import Ledger
 from services.ledger.operations.sealing import ROWS_PER_BLOCK, day_start
@@ -82,25 +82,26 @@ class Range:
 
 
 async def verify(ledger: Ledger, scope: Scope, public_keys: Collection[bytes], page_token: str) -> Report:
-    """Verifies a page of blocks with their rows; in the first call also the heads, and rows that no block can hold."""
+    """Verifies a page of blocks with their rows; in the first call also the heads, and where each partition ends."""
     arguments = ("seals", scope.program_id, str(scope.partition), str(scope.first), str(scope.last))
     begin = pages.read_cursor(page_token, *arguments, parse=_parse_place)
 
     async def work(connection: db.Connection) -> Report:
         now, tally = await ledger.time.now(connection), Tally()
+        found = await store.read_partitions(connection, scope.program_id)
         if begin is None:
             await verify_heads(connection, scope.program_id, tally, now=now, public_keys=public_keys)
-            await verify_strays(connection, scope.program_id, tally)
-        found = await store.read_partitions(connection, scope.program_id)
+            await verify_ends(connection, scope.program_id, found, tally)
         standings = [each for each in found if scope.partition in (None, each.partition)]
-        place = await _verify_page(connection, scope, standings, tally, begin or (0, scope.first))
+        place = await _verify_page(connection, scope, standings, tally, begin)
         return Report(tally, standings, now, pages.encode_token(list(place), *arguments) if place else "")
 
     return await db.read(ledger.pool, work)
 
 
 def _parse_place(partition: Any, number: Any) -> tuple[int, int]:
-    if type(partition) is not int or not 0 <= partition < feed.PARTITIONS_MAX:
+    # Any number: a block that was put into a partition that cannot be is verified there.
+    if type(partition) is not int:
         raise ValueError("A partition has a number.")
     return partition, parse_number(number)
 
@@ -117,13 +118,13 @@ async def _verify_page(
     scope: Scope,
     standings: Sequence[store.Standing],
     tally: Tally,
-    begin: tuple[int, int],
+    begin: tuple[int, int] | None,
 ) -> tuple[int, int] | None:
     """Verifies blocks, partition by partition, and gives where to go on; None where that was the rest."""
     for standing in standings:
-        if standing.partition < begin[0]:
+        if begin and standing.partition < begin[0]:
             continue
-        first = begin[1] if standing.partition == begin[0] else scope.first
+        first = begin[1] if begin and standing.partition == begin[0] else scope.first
         asked = Range(scope.program_id, standing.partition, first, scope.last)
         number = await verify_blocks(connection, asked, tally, BLOCKS_PER_CALL - tally.blocks)
         if number is not None:
@@ -217,9 +218,16 @@ def _findings(asked: Range, problems: Sequence[Problem]) -> list[Finding]:
     return [Finding(each.flaw, each.message, asked.partition, each.number, each.position) for each in problems]
 
 
-async def verify_strays(connection: db.Connection, program_id: str, tally: Tally) -> None:
-    """Finds rows of a program that no block can hold, because of their partition or position."""
-    for partition, position in await store.list_stray_rows(connection, program_id, FINDINGS_MAX):
+async def verify_ends(
+    connection: db.Connection, program_id: str, standings: Sequence[store.Standing], tally: Tally
+) -> None:
+    """Finds partitions of a program whose feed ends before what was sealed, and rows that no block can hold."""
+    for each in standings:
+        if each.head_position < each.last_position:
+            sealed = f"Partition {each.partition} was sealed up to position {each.last_position}"
+            message = f"{sealed}, and its feed ends at {each.head_position}."
+            tally.add(Finding(Flaw.FEED_BEHIND, message, each.partition, each.number))
+    for partition, position in await store.list_stray_rows(connection, program_id, standings, FINDINGS_MAX):
         message = f"Row {position} of partition {partition} is none of the journal: no block can hold it."
         tally.add(Finding(Flaw.ROW_SURPLUS, message, partition, position=position))
 
@@ -286,8 +294,9 @@ async def verify_program(
 ) -> None:
     """Verifies everything of a program, however long that takes."""
     await verify_heads(connection, program_id, tally, now=now, public_keys=public_keys)
-    await verify_strays(connection, program_id, tally)
-    for standing in await store.read_partitions(connection, program_id):
+    standings = await store.read_partitions(connection, program_id)
+    await verify_ends(connection, program_id, standings, tally)
+    for standing in standings:
         number: int | None = seal.FIRST_NUMBER
         while number is not None:
             asked = Range(program_id, standing.partition, number)

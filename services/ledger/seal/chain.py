@@ -35,7 +35,7 @@ class Block:
 
 
 class Flaw(StrEnum):
-    """What can be wrong with a chain, with the rows under one of its blocks, or with the heads of a program."""
+    """What can be wrong with a chain, with the rows under one of its blocks, or with a program's heads and feeds."""
 
     CHAIN_MIXED = "CHAIN_MIXED"
     NUMBER_GAP = "NUMBER_GAP"
@@ -50,6 +50,7 @@ class Flaw(StrEnum):
     HEAD_DIFFERS = "HEAD_DIFFERS"
     HEAD_FORGED = "HEAD_FORGED"
     HEAD_MISSING = "HEAD_MISSING"
+    FEED_BEHIND = "FEED_BEHIND"
 
 
 @dataclass(frozen=True, slots=True)

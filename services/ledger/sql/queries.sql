@@ -503,13 +503,16 @@ WHERE wallet.remainder + wallet.cashback_due * 10000 <> exact.parts
 LIMIT 20;
 
 -- check_positions --
--- Compares each head with the positions of the journal: no gap, none beyond; across programs.
+-- Compares each head with the positions of the journal: no gap, none beyond, none without a head; across programs.
 SELECT
-    head.program_id, head.partition, head.position,
-    count(line.position) AS count, coalesce(max(line.position), 0) AS last
+    coalesce(head.program_id, lines.program_id) AS program_id, coalesce(head.partition, lines.partition) AS partition,
+    coalesce(head.position, 0) AS position, coalesce(lines.count, 0) AS count, coalesce(lines.last, 0) AS last
 FROM feed_heads AS head
-LEFT JOIN journal AS line ON line.program_id = head.program_id AND line.partition = head.partition
-GROUP BY head.program_id, head.partition, head.position;
+FULL JOIN (
+    SELECT program_id, partition, count(position) AS count, max(position) AS last
+    FROM journal
+    GROUP BY program_id, partition
+) AS lines ON lines.program_id = head.program_id AND lines.partition = head.partition;
 
 -- check_unbooked --
 -- Counts lots and holds that have been over for more than an hour and are not booked; across programs.

@@ -25,16 +25,35 @@ ORDER BY waiting.posted_at NULLS FIRST, head.program_id, head.partition
 LIMIT $1;
 
 -- read_partitions --
--- Tells how far each partition of a program reaches and is sealed, and since when the next row waits; nothing of that
--- where there is none.
+-- Tells how far each partition of a program that has a head or a block reaches and is sealed, and since when the next
+-- row waits; nothing of that where there is none.
+WITH RECURSIVE sealed AS (
+    -- One look at the index for each partition, however many blocks it has.
+    (SELECT block.partition FROM seal_blocks AS block WHERE block.program_id = $1 ORDER BY block.partition LIMIT 1)
+    UNION ALL
+    SELECT following.partition
+    FROM sealed
+    CROSS JOIN LATERAL (
+        SELECT block.partition
+        FROM seal_blocks AS block
+        WHERE block.program_id = $1 AND block.partition > sealed.partition
+        ORDER BY block.partition
+        LIMIT 1
+    ) AS following
+), known AS (
+    SELECT partition FROM feed_heads WHERE program_id = $1
+    UNION
+    SELECT partition FROM sealed
+)
 SELECT
-    head.partition, head.position AS head_position, coalesce(newest.number, 0) AS number,
+    known.partition, coalesce(head.position, 0) AS head_position, coalesce(newest.number, 0) AS number,
     coalesce(newest.last_position, 0) AS last_position, waiting.posted_at
-FROM feed_heads AS head
+FROM known
+LEFT JOIN feed_heads AS head ON head.program_id = $1 AND head.partition = known.partition
 LEFT JOIN LATERAL (
     SELECT block.number, block.last_position
     FROM seal_blocks AS block
-    WHERE block.program_id = $1 AND block.partition = head.partition
+    WHERE block.program_id = $1 AND block.partition = known.partition
     ORDER BY block.number DESC
     LIMIT 1
 ) AS newest ON true
@@ -43,11 +62,10 @@ LEFT JOIN LATERAL (
     FROM journal AS entry
     WHERE
         entry.program_id = $1
-        AND entry.partition = head.partition
+        AND entry.partition = known.partition
         AND entry.position = coalesce(newest.last_position, 0) + 1
 ) AS waiting ON true
-WHERE head.program_id = $1
-ORDER BY head.partition;
+ORDER BY known.partition;
 
 -- find_newest_posting --
 -- Tells when the newest row was posted, where anything was ever sealed; across programs.
@@ -58,8 +76,13 @@ INNER JOIN journal AS entry
 WHERE isfinite(entry.posted_at) AND EXISTS (SELECT 1 FROM seal_blocks);
 
 -- list_sealed_programs --
--- Lists the programs that may have something sealed; across programs.
-SELECT DISTINCT program_id FROM feed_heads ORDER BY program_id;
+-- Lists the programs that may have something sealed, whichever of their heads and blocks are there; across programs.
+SELECT program_id FROM feed_heads
+UNION
+SELECT program_id FROM seal_blocks
+UNION
+SELECT program_id FROM seal_heads
+ORDER BY program_id;
 
 -- find_newest_block --
 -- Finds the newest block of a partition.
@@ -93,19 +116,32 @@ WHERE program_id = $1 AND (partition, number) IN (SELECT * FROM unnest($2::small
 
 -- list_tips --
 -- Tells the newest block of each partition of a program that was sealed before an instant.
+WITH RECURSIVE sealed AS (
+    -- One look at the index for each partition, however many blocks it has.
+    (SELECT block.partition FROM seal_blocks AS block WHERE block.program_id = $1 ORDER BY block.partition LIMIT 1)
+    UNION ALL
+    SELECT following.partition
+    FROM sealed
+    CROSS JOIN LATERAL (
+        SELECT block.partition
+        FROM seal_blocks AS block
+        WHERE block.program_id = $1 AND block.partition > sealed.partition
+        ORDER BY block.partition
+        LIMIT 1
+    ) AS following
+)
 SELECT
     block.program_id, block.partition, block.number, block.first_position, block.last_position, block.previous_hash,
     block.root, block.sealed_at, block.format
-FROM feed_heads AS head
+FROM sealed
 CROSS JOIN LATERAL (
     SELECT
         program_id, partition, number, first_position, last_position, previous_hash, root, sealed_at, format
     FROM seal_blocks
-    WHERE program_id = $1 AND partition = head.partition AND sealed_at < $2
+    WHERE program_id = $1 AND partition = sealed.partition AND sealed_at < $2
     ORDER BY number DESC
     LIMIT 1
 ) AS block
-WHERE head.program_id = $1
 ORDER BY block.partition;
 
 -- insert_block --
@@ -133,25 +169,46 @@ LIMIT $5;
 SELECT partition, position FROM journal WHERE program_id = $1 AND request_id = $2 AND leg = $3;
 
 -- list_stray_rows --
--- Lists rows of the journal that no block can hold: below the first position, beyond a head, or in a partition that the
--- program does not have.
-SELECT entry.partition, entry.position
-FROM feed_heads AS head
-INNER JOIN journal AS entry ON entry.program_id = $1 AND entry.partition = head.partition
-WHERE head.program_id = $1 AND entry.position < 1
-UNION ALL
-SELECT entry.partition, entry.position
-FROM feed_heads AS head
-INNER JOIN journal AS entry
-    ON entry.program_id = $1 AND entry.partition = head.partition AND entry.position > head.position
-WHERE head.program_id = $1
-UNION ALL
-SELECT partition, position FROM journal WHERE program_id = $1 AND partition < 0
-UNION ALL
-SELECT partition, position
-FROM journal
-WHERE program_id = $1 AND partition >= (SELECT count(*) FROM feed_heads WHERE program_id = $1)
-LIMIT $2;
+-- Lists rows of the journal that no block can hold: below the first position, beyond the last one ($3) of a partition
+-- ($2), or in a partition that is not among those.
+WITH RECURSIVE used AS (
+    -- One look at the index for each partition, however many rows it has.
+    (SELECT entry.partition FROM journal AS entry WHERE entry.program_id = $1 ORDER BY entry.partition LIMIT 1)
+    UNION ALL
+    SELECT following.partition
+    FROM used
+    CROSS JOIN LATERAL (
+        SELECT entry.partition
+        FROM journal AS entry
+        WHERE entry.program_id = $1 AND entry.partition > used.partition
+        ORDER BY entry.partition
+        LIMIT 1
+    ) AS following
+)
+SELECT used.partition, stray.position
+FROM used
+LEFT JOIN unnest($2::integer[], $3::bigint[]) AS known (partition, last_position) ON known.partition = used.partition
+CROSS JOIN LATERAL (
+    (
+        SELECT entry.position
+        FROM journal AS entry
+        WHERE entry.program_id = $1 AND entry.partition = used.partition AND entry.position < 1
+        ORDER BY entry.position
+        LIMIT $4
+    )
+    UNION ALL
+    (
+        SELECT entry.position
+        FROM journal AS entry
+        WHERE
+            entry.program_id = $1
+            AND entry.partition = used.partition
+            AND entry.position > greatest(known.last_position, 0)
+        ORDER BY entry.position
+        LIMIT $4
+    )
+) AS stray
+LIMIT $4;
 
 -- list_days_to_sign --
 -- Lists the days that ended before an instant and have no head yet, of those behind each program's newest head; across

@@ -31,7 +31,10 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How far a partition reaches and is sealed; `posted_at` of the next row, None where there is none."""
+    """How far a partition reaches and is sealed; `posted_at` of the next row, None where there is none.
+
+    `head_position` is 0 where the partition has no head, as `number` and `last_position` are where it has no block.
+    """
 
     partition: int
     head_position: int
@@ -56,7 +59,7 @@ async def list_unsealed(connection: db.Connection, limit: int) -> list[Waiting]:
 
 
 async def read_partitions(connection: db.Connection, program_id: str) -> list[Standing]:
-    """Tells how far each partition of a program is sealed."""
+    """Tells how far each partition of a program is sealed, of those that have a head or a block."""
     return [Standing(*row) for row in await connection.fetch(QUERIES["read_partitions"], program_id)]
 
 
@@ -159,9 +162,14 @@ async def find_row(
     return (row["partition"], row["position"]) if row else None
 
 
-async def list_stray_rows(connection: db.Connection, program_id: str, limit: int) -> list[tuple[int, int]]:
-    """Lists the partitions and positions of rows that no block can hold."""
-    rows = await connection.fetch(QUERIES["list_stray_rows"], program_id, limit)
+async def list_stray_rows(
+    connection: db.Connection, program_id: str, standings: Sequence[Standing], limit: int
+) -> list[tuple[int, int]]:
+    """Lists the partitions and positions of rows that no block can hold, given all partitions of the program."""
+    # Rows under a block are verified with it, also where the head is gone.
+    last_positions = [max(each.head_position, each.last_position) for each in standings]
+    partitions = [each.partition for each in standings]
+    rows = await connection.fetch(QUERIES["list_stray_rows"], program_id, partitions, last_positions, limit)
     return [(row["partition"], row["position"]) for row in rows]
 
 

@@ -54,6 +54,8 @@ class _SealFlawEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SealFlaw.Val
     """A head is not signed by a key of this ledger, or is none."""
     SEAL_FLAW_HEAD_MISSING: _SealFlaw.ValueType  # 13
     """There is no head of a day on which blocks were sealed."""
+    SEAL_FLAW_FEED_BEHIND: _SealFlaw.ValueType  # 14
+    """The feed of a partition ends before the last row that was sealed, or is gone."""
 
 class SealFlaw(_SealFlaw, metaclass=_SealFlawEnumTypeWrapper):
     """Says what can be wrong."""
@@ -86,6 +88,8 @@ SEAL_FLAW_HEAD_FORGED: SealFlaw.ValueType  # 12
 """A head is not signed by a key of this ledger, or is none."""
 SEAL_FLAW_HEAD_MISSING: SealFlaw.ValueType  # 13
 """There is no head of a day on which blocks were sealed."""
+SEAL_FLAW_FEED_BEHIND: SealFlaw.ValueType  # 14
+"""The feed of a partition ends before the last row that was sealed, or is gone."""
 Global___SealFlaw: _TypeAlias = SealFlaw  # noqa: Y015
 
 @_typing.final
@@ -150,7 +154,7 @@ class SealedPartition(_message.Message):
     sealed_position: _builtins.int
     """Gives the position of the last row that is sealed."""
     head_position: _builtins.int
-    """Gives the position of the last row that there is."""
+    """Gives the position of the last row that there is, by the feed; 0 where that is gone."""
     lag_s: _builtins.int
     """Tells for how many seconds the oldest row that is not sealed has been there; 0 where all are sealed."""
     def __init__(

@@ -76,7 +76,7 @@ class SealServiceServicer:
         the heads that were signed.
 
         Answers with what is wrong and not with an error. At most 64 blocks a call: call it again with the token until
-        there is none. Heads, and rows that no block can hold, are looked at in the first call.
+        there is none. Heads, the ends of feeds, and rows that no block can hold are looked at in the first call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -44,7 +44,7 @@ class SealServiceStub:
     the heads that were signed.
 
     Answers with what is wrong and not with an error. At most 64 blocks a call: call it again with the token until
-    there is none. Heads, and rows that no block can hold, are looked at in the first call.
+    there is none. Heads, the ends of feeds, and rows that no block can hold are looked at in the first call.
     """
     GetInclusionProof: _grpc.UnaryUnaryMultiCallable[_seal_service_pb2.GetInclusionProofRequest, _seal_service_pb2.GetInclusionProofResponse]
     """Proves one row of the journal to somebody who has a signed head and trusts nobody here.
@@ -77,7 +77,7 @@ class SealServiceAsyncStub(SealServiceStub):
     the heads that were signed.
 
     Answers with what is wrong and not with an error. At most 64 blocks a call: call it again with the token until
-    there is none. Heads, and rows that no block can hold, are looked at in the first call.
+    there is none. Heads, the ends of feeds, and rows that no block can hold are looked at in the first call.
     """
     GetInclusionProof: _aio.UnaryUnaryMultiCallable[_seal_service_pb2.GetInclusionProofRequest, _seal_service_pb2.GetInclusionProofResponse]  # type: ignore[assignment]
     """Proves one row of the journal to somebody who has a signed head and trusts nobody here.
@@ -113,7 +113,7 @@ class SealServiceServicer(metaclass=_abc_1.ABCMeta):
         the heads that were signed.
 
         Answers with what is wrong and not with an error. At most 64 blocks a call: call it again with the token until
-        there is none. Heads, and rows that no block can hold, are looked at in the first call.
+        there is none. Heads, the ends of feeds, and rows that no block can hold are looked at in the first call.
         """
 
     @_abc_1.abstractmethod
