@@ -16,7 +16,7 @@ A row is a line, in the order of cohorts; a column is one of these, none of them
     expected               to be redeemed in all
     breakage               = issued - clawed_back - expected
     allocated_value        = clawed_back_value + recognised_value + deferred_value; in minor units of money, as these
-    clawed_back_value
+    clawed_back_value      the price of earns that were undone; not that of what is clawed_back, which may be others'
     recognised_value
     deferred_value         the liability in money
 

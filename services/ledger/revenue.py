@@ -4,8 +4,9 @@ Points that come with a purchase are a material right: a part of the price is th
 by relative stand-alone selling prices (IFRS 15.76, ASC 606-10-32-31). It waits as deferred revenue and is recognised in
 proportion to what is redeemed of all that is expected to be redeemed, so that breakage, which nobody will redeem, is
 earned along with it (IFRS 15.B46, ASC 606-10-55-48). A new estimate corrects the whole past in the period in which it
-is made. The examples that this follows are IFRS 15.IE267 to IE270 (Example 52) and, in KPMG's handbook "Revenue - IFRS
-15", examples 10A and 10B.
+is made. The price of a sale that is undone goes with the sale, whatever became of its points: it is nothing that one is
+entitled to (IFRS 15.47, ASC 606-10-32-2). The examples that this follows are IFRS 15.IE267 to IE270 (Example 52) and,
+in KPMG's handbook "Revenue - IFRS 15", examples 10A and 10B.
 
 Amounts are whole smallest units of the cohort's asset; names that end in `value` are whole minor units of money. Each
 division rounds half up, once. All is pure: figures of the same instant under the same estimates give the same report.
@@ -35,8 +36,10 @@ class Cohort:
 class Figures:
     """What happened to a cohort until an instant; what was issued is where the other parts are, whole.
 
-    What was taken back counts in the cohort of the lot that it was taken from; a member's debt is in none. What is
-    pending has not taken effect and is no part of `issued`, nor is its price of `allocated_value`.
+    What was taken back counts in the cohort of the lot that it was taken from; a member's debt is in none. Its price
+    counts in the cohort of the earn that is undone, as much as was claimed of that, found or not: so either may be
+    there without the other. What is pending has not taken effect and is no part of `issued`, nor is its price of
+    `allocated_value`.
     """
 
     issued: int = 0
@@ -46,12 +49,14 @@ class Figures:
     open: int = 0
     pending: int = 0
     allocated_value: int = 0
+    clawed_back_value: int = 0
 
     def __post_init__(self) -> None:
         assert all(getattr(self, each.name) >= 0 for each in fields(self)), f"{self} counts less than nothing."
         parts = self.redeemed + self.expired + self.clawed_back + self.open
         assert self.issued == parts, f"{self} has parts of {parts} in all."
         assert self.issued or not self.allocated_value, f"{self} has a price for what was not issued."
+        assert self.clawed_back_value <= self.allocated_value, f"{self} has more price undone than there was."
 
     @property
     def net_issued(self) -> int:
@@ -59,13 +64,8 @@ class Figures:
         return self.issued - self.clawed_back
 
     @property
-    def clawed_back_value(self) -> int:
-        """Gives the part of the price that went with what was taken back: an undone sale has no revenue to wait for."""
-        return _divide(self.allocated_value * self.clawed_back, self.issued) if self.issued else 0
-
-    @property
     def net_value(self) -> int:
-        """Gives the part of the price that is earned by and by: recognised or deferred, and nothing else."""
+        """Gives the price of what is not undone: it is recognised or deferred, and nothing else."""
         return self.allocated_value - self.clawed_back_value
 
 
@@ -89,7 +89,6 @@ class Position:
 
     figures: Figures
     expected: int
-    clawed_back_value: int
     recognised_value: int
 
     @property
@@ -103,9 +102,14 @@ class Position:
         return self.figures.net_issued - self.expected
 
     @property
+    def clawed_back_value(self) -> int:
+        """Gives the price of the earns that were undone: there is no revenue to wait for."""
+        return self.figures.clawed_back_value
+
+    @property
     def deferred_value(self) -> int:
         """Gives the deferred revenue that is left: the liability in money."""
-        return self.figures.allocated_value - self.clawed_back_value - self.recognised_value
+        return self.figures.net_value - self.recognised_value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,10 +175,11 @@ def expected_redemptions(figures: Figures, redemption_rate_bps: int) -> int:
 def recognised_value(figures: Figures, expected: int) -> int:
     """Gives the revenue that is recognised until now, all periods together, in minor units of money.
 
-    It is the price less what went with claw-backs, times redeemed / expected (IFRS 15.B46), so all of it once nothing
-    more is expected. Two cases have nothing to divide by. Where nothing is open either, all has expired or was taken
-    back, nothing is owed, and the price is earned. Where something is open of which nothing is expected, nothing is
-    recognised before a redemption or the expiry, since no pattern of redemptions tells how much.
+    It is the price of what is not undone, times redeemed / expected (IFRS 15.B46), so all of it once nothing more is
+    expected. Points of one cohort are alike here: those without a price, or whose sale was undone after they were
+    spent, carry the price of the others along. Two cases have nothing to divide by. Where nothing is open either, all
+    has expired or was taken back, nothing is owed, and the price is earned. Where something is open of which nothing is
+    expected, nothing is recognised before a redemption or the expiry, since no pattern of redemptions tells how much.
     """
     assert figures.redeemed <= expected <= figures.redeemed + figures.open, f"{expected} cannot be expected: {figures}."
     if expected == 0:
@@ -190,7 +195,6 @@ def assess(cohort: Cohort, figures: Figures, redemption_rate_bps: int) -> Line:
         redemption_rate_bps=redemption_rate_bps,
         figures=figures,
         expected=expected,
-        clawed_back_value=figures.clawed_back_value,
         recognised_value=recognised_value(figures, expected),
     )
 
@@ -235,7 +239,6 @@ def _add(lines: list[Line]) -> Position:
     return Position(
         figures=Figures(**sums),
         expected=sum(line.expected for line in lines),
-        clawed_back_value=sum(line.clawed_back_value for line in lines),
         recognised_value=sum(line.recognised_value for line in lines),
     )
 

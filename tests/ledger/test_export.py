@@ -16,7 +16,16 @@ from tests.support import cohorts
 AS_OF = datetime(2026, 11, 1, tzinfo=UTC)
 LINE = revenue.assess(
     Cohort("2026-10", "spring, early", "points"),
-    Figures(issued=1_000, redeemed=450, expired=30, clawed_back=20, open=500, pending=7, allocated_value=900),
+    Figures(
+        issued=1_000,
+        redeemed=450,
+        expired=30,
+        clawed_back=20,
+        open=500,
+        pending=7,
+        allocated_value=900,
+        clawed_back_value=18,
+    ),
     9_700,
 )
 TEXT = """\

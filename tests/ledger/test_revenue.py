@@ -1,6 +1,6 @@
 """The revenue of points: the published examples to the unit, and what holds for every cohort."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from fractions import Fraction
 
@@ -85,8 +85,9 @@ def test_allocate_without_weights_gives_all_to_the_goods() -> None:
         {"issued": 10, "redeemed": 4, "open": 5},
         {"issued": 10, "redeemed": 11, "open": -1},
         {"pending": 5, "allocated_value": 1},
+        {"issued": 5, "clawed_back": 5, "allocated_value": 9, "clawed_back_value": 10},
     ],
-    ids=["parts do not add up", "less than nothing", "a price for nothing"],
+    ids=["parts do not add up", "less than nothing", "a price for nothing", "more undone than sold"],
 )
 def test_figures_refuse_what_does_not_add_up(wrong: dict[str, int]) -> None:
     """Figures whose parts are not the whole are a broken invariant, and make no report."""
@@ -167,14 +168,43 @@ def test_nothing_is_recognised_on_an_estimate_alone() -> None:
     assert position(1, 0, 9_000).recognised_value == 9_000
 
 
-def test_taken_back_points_take_their_price_along() -> None:
-    """A sale that was undone leaves neither revenue nor deferred revenue for its points."""
-    figures = Figures(issued=1_000, redeemed=250, clawed_back=500, open=250, allocated_value=801)
+@pytest.mark.parametrize(
+    ("clawed_back_value", "recognised", "deferred"), [(0, 401, 400), (401, 200, 200), (800, 1, 0), (801, 0, 0)]
+)
+def test_undone_price_is_no_revenue(clawed_back_value: int, recognised: int, deferred: int) -> None:
+    """Of 250 redeemed and 250 open points the price that is not undone is earned by half, whatever was taken back."""
+    figures = Figures(
+        issued=1_000,
+        redeemed=250,
+        clawed_back=500,
+        open=250,
+        allocated_value=801,
+        clawed_back_value=clawed_back_value,
+    )
     line = revenue.assess(COHORT, figures, 10_000)
-    assert (line.clawed_back_value, line.recognised_value, line.deferred_value) == (401, 200, 200)
+    assert (line.clawed_back_value, line.recognised_value, line.deferred_value) == (
+        clawed_back_value,
+        recognised,
+        deferred,
+    )
 
-    undone = revenue.assess(COHORT, Figures(issued=5, clawed_back=5, allocated_value=9), 10_000)
-    assert (undone.clawed_back_value, undone.recognised_value, undone.deferred_value) == (9, 0, 0)
+
+@pytest.mark.parametrize("parts", [{"clawed_back": 5}, {"redeemed": 5}, {"expired": 5}, {"open": 5}])
+def test_undone_sale_leaves_nothing(parts: dict[str, int]) -> None:
+    """A sale that was undone leaves neither revenue nor deferred revenue, wherever its points are."""
+    line = revenue.assess(COHORT, Figures(issued=5, allocated_value=9, clawed_back_value=9, **parts), 10_000)
+    assert (line.clawed_back_value, line.recognised_value, line.deferred_value) == (9, 0, 0)
+
+
+@given(cohorts.figures(), cohorts.RATES, st.data())
+def test_undoing_a_sale_leaves_no_more_revenue(figures: Figures, rate_bps: int, data: st.DataObject) -> None:
+    """However much of a price is undone, what is recognised and what is deferred together become less by just that."""
+    undone = data.draw(st.integers(0, figures.net_value))
+    later = replace(figures, clawed_back_value=figures.clawed_back_value + undone)
+
+    before, now = (revenue.assess(COHORT, each, rate_bps) for each in (figures, later))
+    assert revenue.recognised_since(now, before) <= 0
+    assert before.recognised_value + before.deferred_value - undone == now.recognised_value + now.deferred_value
 
 
 ESTIMATES = [
@@ -238,5 +268,5 @@ def test_total_is_the_sum_of_lines(lines: list[Line]) -> None:
         added: list[Position] = [line for line in lines if line.cohort.asset == asset]
         for name in ("expected", "open", "breakage", "clawed_back_value", "recognised_value", "deferred_value"):
             assert getattr(sums, name) == sum(getattr(each, name) for each in added), name
-        for name in ("issued", "redeemed", "expired", "clawed_back", "open", "pending", "allocated_value"):
+        for name in (each.name for each in fields(Figures)):
             assert getattr(sums.figures, name) == sum(getattr(each.figures, name) for each in added), name

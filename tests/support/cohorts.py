@@ -24,6 +24,7 @@ def figures(draw: st.DrawFn) -> Figures:
     amounts = st.integers(0, 20) | st.integers(0, AMOUNT_MAX)
     redeemed, expired, clawed_back, open_ = (draw(amounts) for _ in range(4))
     issued = redeemed + expired + clawed_back + open_
+    allocated_value = draw(amounts) if issued else 0
     return Figures(
         issued=issued,
         redeemed=redeemed,
@@ -31,7 +32,8 @@ def figures(draw: st.DrawFn) -> Figures:
         clawed_back=clawed_back,
         open=open_,
         pending=draw(amounts),
-        allocated_value=draw(amounts) if issued else 0,
+        allocated_value=allocated_value,
+        clawed_back_value=draw(st.integers(0, allocated_value)),
     )
 
 

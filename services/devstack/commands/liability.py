@@ -135,13 +135,13 @@ def line_of(line: dict[str, Any]) -> tuple[Line, int]:
         open=told["open"],
         pending=told["pending"],
         allocated_value=told["allocatedValue"],
+        clawed_back_value=told["clawedBackValue"],
     )
     made = Line(
         cohort=Cohort(line["month"], line["campaignId"], line["asset"]),
         redemption_rate_bps=line["redemptionRateBps"],
         figures=figures,
         expected=told["expected"],
-        clawed_back_value=told["clawedBackValue"],
         recognised_value=told["recognisedValue"],
     )
     return made, told["recognisedSinceValue"]

@@ -140,6 +140,7 @@ def _figures(row: Any) -> Figures:
         open=row["open"],
         pending=row["pending"],
         allocated_value=row["allocated_value"],
+        clawed_back_value=row["clawed_back_value"],
     )
 
 

@@ -41,6 +41,12 @@ WITH RECURSIVE restored AS (
         -- A hold whose time was over by then took nothing, whether that is booked or not.
         AND (hold.state = 'ACTIVE' AND hold.expires_at <= $2) IS NOT TRUE
     GROUP BY allocation.wallet_id, allocation.lot_number
+), undone AS (
+    -- What was claimed of earns, wherever it was taken from, and whether it was recovered.
+    SELECT target_id AS earn_id, sum((detail ->> 'amount')::bigint) AS amount
+    FROM journal
+    WHERE program_id = $1 AND kind = 'CLAW_BACK' AND refusal IS NULL AND posted_at <= $2
+    GROUP BY target_id
 ), lot AS (
     SELECT
         wallet.asset,
@@ -52,6 +58,8 @@ WITH RECURSIVE restored AS (
         coalesce(taken.clawed_back, 0) AS clawed_back,
         coalesce(taken.held, 0) AS held,
         coalesce(made.allocated_value, 0) AS allocated_value,
+        -- Rounded half up once for all claw-backs of an earn, so that those of its whole amount undo its whole price.
+        coalesce(div(2 * made.allocated_value * undone.amount + lots.amount, 2 * lots.amount), 0) AS clawed_back_value,
         coalesce(lots.effective_at > $2, true) AS is_pending,
         -- Ends move in place, but for lots that live, and to now at the earliest: never across an instant that is past.
         coalesce(lots.expires_at <= $2, false) AS is_over
@@ -61,6 +69,7 @@ WITH RECURSIVE restored AS (
     INNER JOIN wallets AS wallet ON wallet.program_id = $1 AND wallet.wallet_id = lots.wallet_id
     LEFT JOIN source ON source.wallet_id = lots.wallet_id AND source.number = lots.number
     LEFT JOIN taken ON taken.wallet_id = lots.wallet_id AND taken.lot_number = lots.number
+    LEFT JOIN undone ON undone.earn_id = made.request_id
     WHERE lots.program_id = $1 AND made.posted_at <= $2 AND ($4 = '' OR wallet.asset = $4)
 )
 SELECT
@@ -73,7 +82,8 @@ SELECT
     sum(clawed_back)::bigint AS clawed_back,
     (sum(held) + coalesce(sum(rest) FILTER (WHERE NOT is_over AND NOT is_pending), 0))::bigint AS open,
     coalesce(sum(rest) FILTER (WHERE is_pending), 0)::bigint AS pending,
-    coalesce(sum(allocated_value) FILTER (WHERE NOT is_pending), 0)::bigint AS allocated_value
+    coalesce(sum(allocated_value) FILTER (WHERE NOT is_pending), 0)::bigint AS allocated_value,
+    coalesce(sum(clawed_back_value) FILTER (WHERE NOT is_pending), 0)::bigint AS clawed_back_value
 FROM lot
 WHERE $5 = '' OR campaign_id = $5
 GROUP BY month_number, campaign_id, asset;

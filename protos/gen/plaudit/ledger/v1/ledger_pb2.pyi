@@ -646,8 +646,9 @@ Global___Reverse: _TypeAlias = Reverse  # noqa: Y015
 class ClawBack(_message.Message):
     """Takes an earn back: first what its own lot has left or let expire, in each of the lots too in which an un-expiry gave
     it back, then by policy. The budget that gave it has again what was taken, and not what was written off or is owed:
-    that was given. A cashback that came to less than one unit is taken back once as well, pending or not: it gives no
-    amount, and leaves nothing to the next one.
+    that was given. The price that was allocated to the earn is undone in the same part as the earn, whatever was taken:
+    see `LiabilityFigures.clawed_back_value`. A cashback that came to less than one unit is taken back once as well,
+    pending or not: it gives no amount, and leaves nothing to the next one.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -51,7 +51,7 @@ class LiabilityFigures(_message.Message):
     """Ended unspent, less what was given back since."""
     clawed_back: _builtins.int
     """Was taken back, repaid debts included; in the cohort that it was taken from, which may be another than that of the
-    earn that is undone. What a member owes is in no cohort.
+    earn that is undone, where `clawed_back_value` is. What a member owes is in no cohort.
     """
     open: _builtins.int
     """Can be redeemed still, what holds reserve included: the liability in units of the asset."""
@@ -65,17 +65,22 @@ class LiabilityFigures(_message.Message):
     """Will never be redeemed by the estimate: `issued` less `clawed_back` and `expected`; what has expired is in it."""
     allocated_value: _builtins.int
     """Gives the price that was allocated to what was issued: `clawed_back_value`, `recognised_value` and
-    `deferred_value`.
+    `deferred_value`. A cashback that came to less than a unit has issued nothing, and its price is in no cohort.
     """
     clawed_back_value: _builtins.int
-    """Gives the part of the price that went with what was taken back."""
+    """Gives the price of the earns that were undone, in the cohort of the earn: of each the part of its price that
+    claw-backs claimed of its amount, rounded half up, whether they took it from its own lot, from others, or found
+    nothing to take. What is taken of a lot to undo another earn leaves its price where it is.
+    """
     recognised_value: _builtins.int
-    """Gives the revenue that is recognised until the instant, all periods together."""
+    """Gives the revenue that is recognised until the instant, all periods together: of the price that was not undone as
+    much as `redeemed` is of `expected`, and all of it where neither is anything and nothing is `open`.
+    """
     deferred_value: _builtins.int
     """Gives the deferred revenue that is left: the liability in money."""
     recognised_since_value: _builtins.int
-    """Gives the revenue since the previous instant: a new estimate corrects the whole past at once, so it may be
-    negative. 0 where no previous instant was asked for.
+    """Gives the revenue since the previous instant: a new estimate and an undone sale correct the whole past at once, so
+    it may be negative. 0 where no previous instant was asked for.
     """
     def __init__(
         self,
