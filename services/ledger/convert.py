@@ -14,6 +14,11 @@ from services.ledger import expiry, model
 from services.ledger.model import ClawBackPolicy, Kind, Operation
 
 POINTS = model.DEFAULT_ASSET
+# Lots that one answer lists, over all its results together: of 67 bytes at most, so that with 1,000 results it stays
+# below the 4 MiB that clients of gRPC take unless told otherwise. What is posted must be possible to answer.
+ALLOCATIONS_MAX = 20_000
+# What an id may have by the contract; a longer one, which is refused, is not repeated whole.
+REQUEST_ID_LENGTH_MAX = 128
 ENDS = {
     ledger_pb2.EXPIRY_END_UNSPECIFIED: expiry.End.INSTANT,
     ledger_pb2.EXPIRY_END_DAY: expiry.End.DAY,
@@ -261,12 +266,17 @@ CHECKS: dict[str, Callable[[Any], list[Violation]]] = {
 def result(request_id: str, outcome: model.Outcome | errors.DomainError) -> ledger_pb2.OperationResult:
     """Says how an operation ended."""
     message = ledger_pb2.OperationResult(request_id=request_id)
-    fill_result(message, outcome)
+    fill_result(message, outcome, ALLOCATIONS_MAX)
     return message
 
 
-def fill_result(message: ledger_pb2.OperationResult, outcome: model.Outcome | errors.DomainError) -> None:
-    """Says how an operation ended in a message where it is: one that is made apart is copied into the other."""
+def fill_result(
+    message: ledger_pb2.OperationResult, outcome: model.Outcome | errors.DomainError, allocations_max: int
+) -> None:
+    """Says how an operation ended in a message where it is: one that is made apart is copied into the other.
+
+    Lists so many allocations at most.
+    """
     if isinstance(outcome, errors.DomainError):
         message.refusal.CopyFrom(refusals.to_proto(outcome))
         return
@@ -275,29 +285,32 @@ def fill_result(message: ledger_pb2.OperationResult, outcome: model.Outcome | er
         message.refusal.CopyFrom(refusals.to_proto(outcome.refusal))
         return
     assert outcome.posting is not None, "An outcome is a posting or a refusal."
-    _fill_posting(message.posting, outcome.posting)
+    _fill_posting(message.posting, outcome.posting, allocations_max)
 
 
 def posting(done: model.Posting) -> ledger_pb2.Posting:
     """Says what an operation did."""
     message = ledger_pb2.Posting()
-    _fill_posting(message, done)
+    _fill_posting(message, done, ALLOCATIONS_MAX)
     return message
 
 
-def _fill_posting(message: ledger_pb2.Posting, done: model.Posting) -> None:
+def _fill_posting(message: ledger_pb2.Posting, done: model.Posting, allocations_max: int) -> None:
     message.post_time.CopyFrom(_post_time(done.posted_at))
     message.amount = done.amount
     if done.expires_at is not None:
         message.expire_time.CopyFrom(times.to_proto(done.expires_at))
     if done.parts:
-        message.allocations.extend(
-            ledger_pb2.Allocation(lot_id=part.lot_id, amount=part.amount, expire_time=time(part.expires_at))
-            for part in done.parts
-        )
+        message.allocations.extend(map(allocation, done.parts[:allocations_max]))
+        message.allocations_truncated = len(done.parts) > allocations_max
         message.burn_order_version = done.burn_order_version
     if done.written_off or done.debt or done.given:
         message.written_off, message.debt, message.given = done.written_off, done.debt, done.given
+
+
+def allocation(part: model.Part) -> ledger_pb2.Allocation:
+    """Says what is taken from one lot, or given back to it."""
+    return ledger_pb2.Allocation(lot_id=part.lot_id, amount=part.amount, expire_time=time(part.expires_at))
 
 
 @lru_cache(maxsize=64)

@@ -10,6 +10,10 @@ from services.ledger.operations.posting import Ledger
 from services.ledger.operations.reading import read_booked
 from services.ledger.store import loading, statements
 
+# Entries that are told of one operation, which may have ended 10,000 lots: 4.5 KB each where the words about them are
+# as long as they may be, and with the allocations no more than the 4 MiB that clients of gRPC take.
+ENTRIES_MAX = 500
+
 
 async def summarize_statement(
     ledger: Ledger, program_id: str, owner: Owner, *, start: datetime | None, end: datetime | None
@@ -28,8 +32,10 @@ async def summarize_statement(
     return await read_booked(ledger, program_id, owner, work, until=end) or views.Summary()
 
 
-async def get_operation(ledger: Ledger, program_id: str, request_id: str) -> tuple[model.Outcome, list[views.Entry]]:
-    """Tells how an operation ended, as it was first answered, and the entries that it made.
+async def get_operation(
+    ledger: Ledger, program_id: str, request_id: str
+) -> tuple[model.Outcome, list[views.Entry], bool]:
+    """Tells how an operation ended, as it was first answered, the first entries that it made, and whether it made more.
 
     Raises OPERATION_NOT_FOUND.
     """
@@ -41,9 +47,10 @@ async def get_operation(ledger: Ledger, program_id: str, request_id: str) -> tup
             return None
         outcome = found[key].outcome
         outcome.replayed = False
-        return outcome, await statements.list_operation_entries(connection, program_id, key)
+        return outcome, await statements.list_operation_entries(connection, program_id, key, ENTRIES_MAX + 1)
 
     answer = await db.read(ledger.pool, work)
     if answer is None:
         raise errors.operation_not_found(request_id)
-    return answer
+    outcome, entries = answer
+    return outcome, entries[:ENTRIES_MAX], len(entries) > ENTRIES_MAX

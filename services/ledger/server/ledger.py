@@ -45,10 +45,12 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         posted = await self._ledger.post(program_id, well_formed, linked=request.linked) if well_formed else []
         outcomes = iter(posted)
         response = ledger_service_pb2.PostOperationsResponse()
+        left = convert.ALLOCATIONS_MAX
         for index, (message, refusal) in enumerate(zip(request.operations, malformed, strict=True)):
             await _let_others(index)
-            result = response.results.add(request_id=message.request_id)
-            convert.fill_result(result, refusal or next(outcomes))
+            result = response.results.add(request_id=message.request_id[: convert.REQUEST_ID_LENGTH_MAX])
+            convert.fill_result(result, refusal or next(outcomes), left)
+            left -= len(result.posting.allocations)
         return response
 
     async def GetBalances(  # noqa: N802 - the contract's name
@@ -137,11 +139,7 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         preview = await previews.preview_spend(
             self._ledger, calls.current().program_id, _owner(request), request.amount
         )
-        return ledger_service_pb2.PreviewSpendResponse(
-            allocations=[messages.of_part(part) for part in preview.parts],
-            burn_order_version=preview.burn_order_version,
-            available_after=preview.available_after,
-        )
+        return messages.of_preview(preview)
 
     async def ListHolds(  # noqa: N802 - the contract's name
         self, request: ledger_service_pb2.ListHoldsRequest, context: Any
@@ -182,9 +180,13 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
     ) -> ledger_service_pb2.GetOperationResponse:
         """Tells how an operation ended."""
         del context
-        outcome, entries = await statements.get_operation(self._ledger, calls.current().program_id, request.request_id)
+        outcome, entries, are_cut = await statements.get_operation(
+            self._ledger, calls.current().program_id, request.request_id
+        )
         return ledger_service_pb2.GetOperationResponse(
-            result=convert.result(request.request_id, outcome), entries=[messages.of_entry(entry) for entry in entries]
+            result=convert.result(request.request_id, outcome),
+            entries=[messages.of_entry(entry) for entry in entries],
+            entries_truncated=are_cut,
         )
 
     async def UnexpireLots(  # noqa: N802 - the contract's name

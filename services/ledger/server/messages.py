@@ -5,7 +5,7 @@ from datetime import datetime
 from plaudit.ledger.v1 import events_pb2, ledger_pb2, ledger_service_pb2
 
 from services.kernel import refusals, times
-from services.ledger import convert, events, model, views
+from services.ledger import convert, events, views
 from services.ledger.model import HoldState
 
 HOLD_STATES = {
@@ -95,9 +95,14 @@ def of_expiration(expiration: views.Expiration) -> ledger_pb2.NextExpiry:
     return ledger_pb2.NextExpiry(amount=expiration.amount, expire_time=times.to_proto(expiration.expires_at))
 
 
-def of_part(part: model.Part) -> ledger_pb2.Allocation:
-    """Says what is taken from one lot."""
-    return ledger_pb2.Allocation(lot_id=part.lot_id, amount=part.amount, expire_time=convert.time(part.expires_at))
+def of_preview(preview: views.Preview) -> ledger_service_pb2.PreviewSpendResponse:
+    """Says what a spend would take."""
+    return ledger_service_pb2.PreviewSpendResponse(
+        allocations=map(convert.allocation, preview.parts[: convert.ALLOCATIONS_MAX]),
+        allocations_truncated=len(preview.parts) > convert.ALLOCATIONS_MAX,
+        burn_order_version=preview.burn_order_version,
+        available_after=preview.available_after,
+    )
 
 
 def of_unexpired(member: views.UnexpiredMember) -> ledger_service_pb2.UnexpiredMember:

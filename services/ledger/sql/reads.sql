@@ -268,7 +268,7 @@ FROM (
 ) AS counted;
 
 -- list_operation_entries --
--- Lists the entries that an operation made, in order; an expiry with the cause of the earn that made its lot.
+-- Lists the first entries that an operation made, in order; an expiry with the cause of the earn that made its lot.
 SELECT
     entry.request_id, entry.leg, entry.kind, entry.amount, entry.balance, entry.sequence, entry.occurred_at,
     entry.posted_at, wallet.asset,
@@ -286,7 +286,8 @@ LEFT JOIN journal AS origin
     ON origin.program_id = $1 AND origin.wallet_id = entry.wallet_id AND entry.lot_number IS NOT NULL
         AND origin.sequence = entry.lot_number
 WHERE entry.program_id = $1 AND entry.request_id = $2 AND entry.sequence > 0
-ORDER BY entry.leg;
+ORDER BY entry.leg
+LIMIT $3;
 
 -- list_holds --
 -- Lists the holds of a member in one asset below a place (when one was placed, and its id), the newest first, as they

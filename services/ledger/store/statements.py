@@ -18,9 +18,11 @@ async def list_entries(
     return _entries(await connection.fetch(QUERIES["list_entries"], program_id, wallet_id, before, limit))
 
 
-async def list_operation_entries(connection: db.Connection, program_id: str, key: uuid.UUID) -> list[views.Entry]:
-    """Lists the entries that an operation made, in order."""
-    return _entries(await connection.fetch(QUERIES["list_operation_entries"], program_id, key))
+async def list_operation_entries(
+    connection: db.Connection, program_id: str, key: uuid.UUID, limit: int
+) -> list[views.Entry]:
+    """Lists the first entries that an operation made, in order."""
+    return _entries(await connection.fetch(QUERIES["list_operation_entries"], program_id, key, limit))
 
 
 async def sum_statement(

@@ -944,7 +944,7 @@ class OperationResult(_message.Message):
     POSTING_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Repeats the id of the operation."""
+    """Repeats the id of the operation; of a refused one that is too long for an id, its first 128 characters."""
     replayed: _builtins.bool
     """Is true where the outcome stood before this call."""
     @_builtins.property
@@ -987,6 +987,7 @@ class Posting(_message.Message):
     DEBT_FIELD_NUMBER: _builtins.int
     GIVEN_FIELD_NUMBER: _builtins.int
     BURN_ORDER_VERSION_FIELD_NUMBER: _builtins.int
+    ALLOCATIONS_TRUNCATED_FIELD_NUMBER: _builtins.int
     amount: _builtins.int
     """Gives the amount that moved or was reserved; positive."""
     written_off: _builtins.int
@@ -997,6 +998,10 @@ class Posting(_message.Message):
     """Gives what an exchange gave, in smallest units of the other asset."""
     burn_order_version: _builtins.int
     """Names the version of the burn order by which lots were taken; 0 where none were."""
+    allocations_truncated: _builtins.bool
+    """Is true where the operation touched more lots than `allocations` lists: an answer lists 20,000 in all, those of the
+    first operations of a call first. `GetOperation` lists the first 20,000 of one operation; `amount` counts all.
+    """
     @_builtins.property
     def post_time(self) -> _timestamp_pb2.Timestamp:
         """Tells when it was posted, by the database's clock."""
@@ -1020,10 +1025,11 @@ class Posting(_message.Message):
         debt: _builtins.int = ...,
         given: _builtins.int = ...,
         burn_order_version: _builtins.int = ...,
+        allocations_truncated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "post_time", b"post_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocations", b"allocations", "amount", b"amount", "burn_order_version", b"burn_order_version", "debt", b"debt", "expire_time", b"expire_time", "given", b"given", "post_time", b"post_time", "written_off", b"written_off"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocations", b"allocations", "allocations_truncated", b"allocations_truncated", "amount", b"amount", "burn_order_version", b"burn_order_version", "debt", b"debt", "expire_time", b"expire_time", "given", b"given", "post_time", b"post_time", "written_off", b"written_off"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

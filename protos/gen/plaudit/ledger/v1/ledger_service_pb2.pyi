@@ -433,10 +433,13 @@ class PreviewSpendResponse(_message.Message):
     ALLOCATIONS_FIELD_NUMBER: _builtins.int
     BURN_ORDER_VERSION_FIELD_NUMBER: _builtins.int
     AVAILABLE_AFTER_FIELD_NUMBER: _builtins.int
+    ALLOCATIONS_TRUNCATED_FIELD_NUMBER: _builtins.int
     burn_order_version: _builtins.int
     """Names the version of the burn order."""
     available_after: _builtins.int
     """Gives what would be left to spend."""
+    allocations_truncated: _builtins.bool
+    """Is true where the spend would take more lots than the first 20,000, which are listed."""
     @_builtins.property
     def allocations(self) -> _containers.RepeatedCompositeFieldContainer[_ledger_pb2.Allocation]:
         """Lists the lots in the order in which they would be spent."""
@@ -447,10 +450,11 @@ class PreviewSpendResponse(_message.Message):
         allocations: _abc.Iterable[_ledger_pb2.Allocation] | None = ...,
         burn_order_version: _builtins.int = ...,
         available_after: _builtins.int = ...,
+        allocations_truncated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocations", b"allocations", "available_after", b"available_after", "burn_order_version", b"burn_order_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocations", b"allocations", "allocations_truncated", b"allocations_truncated", "available_after", b"available_after", "burn_order_version", b"burn_order_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -678,23 +682,29 @@ class GetOperationResponse(_message.Message):
 
     RESULT_FIELD_NUMBER: _builtins.int
     ENTRIES_FIELD_NUMBER: _builtins.int
+    ENTRIES_TRUNCATED_FIELD_NUMBER: _builtins.int
+    entries_truncated: _builtins.bool
+    """Is true where it made more entries than are listed; `ListEntries` has all of them."""
     @_builtins.property
     def result(self) -> _ledger_pb2.OperationResult:
-        """Repeats the first answer; `replayed` is as it was then."""
+        """Repeats the first answer; `replayed` is as it was then. May list allocations that an answer to many operations had
+        no room for.
+        """
 
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[_ledger_pb2.Entry]:
-        """Lists what it moved in wallets, in order."""
+        """Lists what it moved in wallets, in order; the first 500."""
 
     def __init__(
         self,
         *,
         result: _ledger_pb2.OperationResult | None = ...,
         entries: _abc.Iterable[_ledger_pb2.Entry] | None = ...,
+        entries_truncated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "entries_truncated", b"entries_truncated", "result", b"result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -106,7 +106,8 @@ class LedgerServiceServicer:
 
         Idempotent by the `request_id` of each operation, for ever. A refused operation changes nothing but its own frozen
         outcome. Fails as a whole only with `FIELD_INVALID` (number of operations), `QUEUE_FULL` or
-        `DEPENDENCY_UNAVAILABLE`; retry the same call then.
+        `DEPENDENCY_UNAVAILABLE`; retry the same call then. No answer is larger than 4 MiB: it lists 20,000 allocations in
+        all, in the order of the operations, and marks a posting with more by `allocations_truncated`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

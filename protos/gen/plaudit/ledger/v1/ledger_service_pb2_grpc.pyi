@@ -38,7 +38,8 @@ class LedgerServiceStub:
 
     Idempotent by the `request_id` of each operation, for ever. A refused operation changes nothing but its own frozen
     outcome. Fails as a whole only with `FIELD_INVALID` (number of operations), `QUEUE_FULL` or
-    `DEPENDENCY_UNAVAILABLE`; retry the same call then.
+    `DEPENDENCY_UNAVAILABLE`; retry the same call then. No answer is larger than 4 MiB: it lists 20,000 allocations in
+    all, in the order of the operations, and marks a posting with more by `allocations_truncated`.
     """
     GetBalances: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.GetBalancesRequest, _ledger_service_pb2.GetBalancesResponse]
     """Tells the balances of a member, now or at any past or future instant.
@@ -106,7 +107,8 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
 
     Idempotent by the `request_id` of each operation, for ever. A refused operation changes nothing but its own frozen
     outcome. Fails as a whole only with `FIELD_INVALID` (number of operations), `QUEUE_FULL` or
-    `DEPENDENCY_UNAVAILABLE`; retry the same call then.
+    `DEPENDENCY_UNAVAILABLE`; retry the same call then. No answer is larger than 4 MiB: it lists 20,000 allocations in
+    all, in the order of the operations, and marks a posting with more by `allocations_truncated`.
     """
     GetBalances: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetBalancesRequest, _ledger_service_pb2.GetBalancesResponse]  # type: ignore[assignment]
     """Tells the balances of a member, now or at any past or future instant.
@@ -177,7 +179,8 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Idempotent by the `request_id` of each operation, for ever. A refused operation changes nothing but its own frozen
         outcome. Fails as a whole only with `FIELD_INVALID` (number of operations), `QUEUE_FULL` or
-        `DEPENDENCY_UNAVAILABLE`; retry the same call then.
+        `DEPENDENCY_UNAVAILABLE`; retry the same call then. No answer is larger than 4 MiB: it lists 20,000 allocations in
+        all, in the order of the operations, and marks a posting with more by `allocations_truncated`.
         """
 
     @_abc_1.abstractmethod
