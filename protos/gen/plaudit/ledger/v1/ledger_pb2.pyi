@@ -209,7 +209,9 @@ class Operation(_message.Message):
     CLOSE_BUDGET_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Identifies the operation; chosen by the caller, unique in its program. The same id with the same content gives the
-    first outcome again, with other content `REQUEST_ID_REUSED`.
+    first outcome again, with other content `REQUEST_ID_REUSED`. Another member is other content as long as the ledger
+    knows whose the first one was: a member who is forgotten, and one of whom it had nothing and who was refused, stand
+    for whoever asks again.
     """
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:

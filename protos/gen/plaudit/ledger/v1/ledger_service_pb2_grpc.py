@@ -208,8 +208,8 @@ class LedgerServiceServicer:
     def ForgetMember(self, request, context):
         """Cuts the tie between a member and what the ledger holds: balances, entries and seals stay and name nobody.
 
-        A member of that id who comes later is another one. What callers put into causes and into the ids of requests
-        stays: it is theirs, and names no member. Idempotent.
+        A member of that id who comes later is another one; an operation that is asked again still gives its first outcome.
+        What callers put into causes and into the ids of requests stays: it is theirs, and names no member. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -93,8 +93,8 @@ class LedgerServiceStub:
     ForgetMember: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ForgetMemberRequest, _ledger_service_pb2.ForgetMemberResponse]
     """Cuts the tie between a member and what the ledger holds: balances, entries and seals stay and name nobody.
 
-    A member of that id who comes later is another one. What callers put into causes and into the ids of requests
-    stays: it is theirs, and names no member. Idempotent.
+    A member of that id who comes later is another one; an operation that is asked again still gives its first outcome.
+    What callers put into causes and into the ids of requests stays: it is theirs, and names no member. Idempotent.
     """
 
 @_typing.type_check_only
@@ -162,8 +162,8 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     ForgetMember: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ForgetMemberRequest, _ledger_service_pb2.ForgetMemberResponse]  # type: ignore[assignment]
     """Cuts the tie between a member and what the ledger holds: balances, entries and seals stay and name nobody.
 
-    A member of that id who comes later is another one. What callers put into causes and into the ids of requests
-    stays: it is theirs, and names no member. Idempotent.
+    A member of that id who comes later is another one; an operation that is asked again still gives its first outcome.
+    What callers put into causes and into the ids of requests stays: it is theirs, and names no member. Idempotent.
     """
 
 class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -300,8 +300,8 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ledger_service_pb2.ForgetMemberResponse, _abc.Awaitable[_ledger_service_pb2.ForgetMemberResponse]]:
         """Cuts the tie between a member and what the ledger holds: balances, entries and seals stay and name nobody.
 
-        A member of that id who comes later is another one. What callers put into causes and into the ids of requests
-        stays: it is theirs, and names no member. Idempotent.
+        A member of that id who comes later is another one; an operation that is asked again still gives its first outcome.
+        What callers put into causes and into the ids of requests stays: it is theirs, and names no member. Idempotent.
         """
 
 def add_LedgerServiceServicer_to_server(servicer: LedgerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
