@@ -24,7 +24,8 @@ L12. All cashbacks of a member in an asset come to the exact share of all purcha
     carried; of those taken back nothing is left but whole units that the next one settles
     (`wallets_remainder_in_limits`, check).
 L13. Of linked operations all happen or none.
-L14. The member's id stands in `wallets` only: a member can be forgotten, and every sum stays.
+L14. The member's id stands in `wallets` only, and is no part of what the fingerprint of an operation is made of: a
+    member can be forgotten, and every sum stays.
 L15. Each row of the journal is sealed within a minute; one that is changed, removed, swapped or put there later is
     found and its block named, and history that is sealed anew differs from a head that was signed
     (`seal_blocks_key`, check).

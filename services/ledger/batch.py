@@ -8,8 +8,7 @@ import uuid
 from dataclasses import dataclass
 
 from services.kernel import errors as kernel_errors
-from services.kernel import requests
-from services.ledger import errors, model, refusals
+from services.ledger import errors, fingerprints, model, refusals
 from services.ledger.decisions import DECISIONS
 from services.ledger.model import Kind, Operation, Outcome, Wallet
 from services.ledger.state import State
@@ -72,8 +71,13 @@ class Batch:
         return self._keep(item, Outcome(replayed=False, refusal=refusal))
 
     def _keep(self, item: Operation, outcome: Outcome) -> Outcome:
+        owner, wallet = item.owner, self._wallet_of(item)
+        if wallet is not None and wallet.is_unheard_of:
+            # Who was only refused, or had nothing to be found, stays unknown to the ledger; the row is the newest.
+            self.state.rows[-1].wallet_id, owner = None, None
         # A second item of this id in the same batch is a replay like any later one.
-        self.state.add(self.state.prior, item.key, model.Prior(item.fingerprint, outcome))
+        prior = model.Prior(item.fingerprint, outcome, owner[0] if owner is not None else None)
+        self.state.add(self.state.prior, item.key, prior)
         return outcome
 
     def _wallet_of(self, item: Operation) -> Wallet | None:
@@ -95,7 +99,7 @@ class Batch:
                 detail={"percent": item.percent, "left": item.left, "funded": item.funded},
             )
         )
-        self.state.prior[item.key] = model.Prior(b"", Outcome(replayed=False))
+        self.state.prior[item.key] = model.Prior(b"", Outcome(replayed=False), None)
 
 
 def keys_of(item: model.Item) -> tuple[uuid.UUID, ...]:
@@ -114,7 +118,7 @@ def operations_of(item: model.Item) -> tuple[Operation, ...]:
 
 def _replay(prior: model.Prior, item: Operation) -> Outcome:
     """Gives the first outcome again, or refuses other content by field; a reused id is no outcome of its own."""
-    if prior.fingerprint != item.fingerprint:
-        differing = requests.differing_fields(prior.fingerprint, {"kind": item.kind.value, **item.content})
+    differing = fingerprints.differing_fields(prior, item)
+    if differing:
         return Outcome(replayed=False, refusal=kernel_errors.request_id_reused(differing))
     return Outcome(replayed=True, posting=prior.outcome.posting, refusal=prior.outcome.refusal)

@@ -10,7 +10,7 @@ from plaudit.ledger.v1 import ledger_pb2
 
 from services.kernel import errors, ids, refusals, times
 from services.kernel.errors import Violation
-from services.ledger import expiry, model
+from services.ledger import expiry, fingerprints, model
 from services.ledger.model import ClawBackPolicy, Kind, Operation
 
 POINTS = model.DEFAULT_ASSET
@@ -66,7 +66,7 @@ def operation(message: ledger_pb2.Operation) -> Operation:
             told.campaign_id or None,
         )
     asked.content = content
-    asked.fingerprint = model.fingerprint(kind, content)
+    asked.fingerprint = fingerprints.fingerprint(kind, content)
     return asked
 
 

@@ -11,7 +11,6 @@ from enum import StrEnum
 from typing import Any
 
 from services.kernel import errors as kernel_errors
-from services.kernel import requests
 from services.ledger import expiry
 
 BALANCE_MAX = 1_000_000_000_000_000
@@ -92,7 +91,7 @@ NO_CAUSE = Cause()
 class Operation:
     """What a caller asks for. `key` is the stored form of `request_id`, `fingerprint` that of its content.
 
-    `content` is what the fingerprint was made of. Which of the other fields mean something depends on the kind; those
+    `content` is what makes it the same or another. Which of the other fields mean something depends on the kind; those
     that name a target say in `target_id` what the caller called it.
     """
 
@@ -174,7 +173,8 @@ Item = Operation | Linked | Booking | Alert
 class Wallet:
     """A member's holding of one asset, as it is being changed.
 
-    `is_changed` asks for it to be written, `is_more_than_earned` for all of it and not only what earns change.
+    `is_changed` asks for it to be written, `is_more_than_earned` for all of it and not only what earns change. One that
+    `is_new` is not stored yet, and never will be unless something happens in it.
     """
 
     wallet_id: int
@@ -195,6 +195,12 @@ class Wallet:
     cashback_due: int = 0
     is_changed: bool = False
     is_more_than_earned: bool = False
+    is_new: bool = False
+
+    @property
+    def is_unheard_of(self) -> bool:
+        """Tells whether nothing has ever happened in it: its owner is nobody to the ledger."""
+        return self.is_new and not self.is_changed
 
 
 @dataclass(slots=True)
@@ -483,10 +489,11 @@ class Outcome:
 
 @dataclass(slots=True)
 class Prior:
-    """An outcome that stands already for a request id."""
+    """An outcome that stands already for a request id, and whose it is; None where the ledger cannot say."""
 
     fingerprint: bytes
     outcome: Outcome
+    member_id: str | None
 
 
 def lot_id(wallet_id: int, number: int) -> str:
@@ -511,8 +518,3 @@ def burn_order(lot: Lot) -> tuple[int, datetime, bool, datetime, int]:
         lot.effective_at,
         lot.number,
     )
-
-
-def fingerprint(kind: Kind, content: dict[str, Any]) -> bytes:
-    """Hashes the content of an operation; the kind is its first field."""
-    return requests.fingerprint({"kind": kind.value, **content})

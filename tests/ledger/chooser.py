@@ -195,13 +195,15 @@ class Chooser:
 
     def other(self, first: Ask, ask: Ask) -> Ask:
         """Picks something else under the id of a first operation: the first with one field changed, or another one."""
-        match self.number(1, 4):
+        match self.number(1, 5):
             case 1 if abs(first.amount) > 1:
                 return replace(first, amount=first.amount + (1 if first.amount < 0 else -1))
             case 2:
                 return replace(first, at=self.instant(-2, 2))
             case 3:
                 return replace(first, event="other")
+            case 4 if first.member:
+                return replace(first, member=self.pick(MEMBERS))
         return replace(ask, request_id=first.request_id)
 
     def ask(self) -> Ask:

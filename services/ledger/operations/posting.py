@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from services.kernel import batcher, clock, db, errors, feed
 from services.ledger import batch, model
 from services.ledger.decisions.budgets import NeedsWholeBudgetError
-from services.ledger.model import Item, Kind, Operation, Outcome, Owner, Wallet
+from services.ledger.model import Item, Operation, Outcome, Owner, Wallet
 from services.ledger.operations.needs import Needs
 from services.ledger.state import State
 from services.ledger.store import loading, writing
@@ -20,8 +20,6 @@ ATTEMPTS_MAX = 100
 SCARCE_BUDGETS_MAX = 10_000
 # Asks for all sub-accounts of a budget instead of one.
 WHOLE = -1
-# These happen to what they find, which may be nothing: the amount that they found is on their row.
-FOUND = (Kind.EXPIRE, Kind.UNEXPIRE)
 
 
 class NeedsWholeBudgetsError(Exception):
@@ -232,14 +230,9 @@ class Ledger:
 
         Raises StaleOwnerError where another batch was faster.
         """
-        used = {row.wallet_id for row in state.rows if _uses_wallet(row)}
-        made = {(each.member_id, each.asset): each for each in new if each.wallet_id in used}
+        made = {(each.member_id, each.asset): each for each in new if not each.is_unheard_of}
         if made and not await writing.insert_wallets(connection, program_id, list(made.values())):
             raise StaleOwnerError(set(made))
-        unused = {each.wallet_id for each in new} - used
-        for row in state.rows:
-            if row.wallet_id in unused:
-                row.wallet_id = None
         return {owner: wallet.wallet_id for owner, wallet in made.items()}
 
     async def _write(self, connection: db.Connection, program_id: str, state: State, made: Collection[int]) -> None:
@@ -271,11 +264,6 @@ def _decide(state: State, items: list[Item]) -> list[list[Outcome]]:
     if whole:
         raise NeedsWholeBudgetsError(whole)
     return outcomes
-
-
-def _uses_wallet(row: model.Row) -> bool:
-    """Tells whether a row is of something that happened: not of a refusal, nor of an end or a return of nothing."""
-    return row.refusal is None and (row.kind not in FOUND or bool(row.held_amount))
 
 
 def _weigh(item: Item) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from services.kernel import db, ids, pages, requests
 from services.kernel import errors as kernel_errors
-from services.ledger import errors, model, refusals, views
+from services.ledger import errors, fingerprints, model, refusals, views
 from services.ledger.decisions import giving
 from services.ledger.model import Kind, Operation, Owner
 from services.ledger.operations.posting import Ledger
@@ -175,7 +175,7 @@ def _operation(asked: Unexpiry, begun_at: datetime, wallet_id: int, owner: Owner
         occurred_at=None,
         cause=model.NO_CAUSE,
         content=content,
-        fingerprint=model.fingerprint(Kind.UNEXPIRE, content),
+        fingerprint=fingerprints.fingerprint(Kind.UNEXPIRE, content),
         owner=owner,
         expires_at=asked.expires_at,
         expired_from=asked.expired_from,

@@ -58,7 +58,16 @@ WHERE program_id = $1 AND wallet_id = ANY($2::bigint[]) AND sequence IS NULL AND
 SELECT
     time.now, outcome.request_id, outcome.kind, outcome.fingerprint, outcome.wallet_id, outcome.amount,
     outcome.held_amount, outcome.budget_amount, outcome.target_id, outcome.posted_at, outcome.expires_at,
-    outcome.burn_order_version, outcome.refusal, outcome.detail
+    outcome.burn_order_version, outcome.refusal, outcome.detail,
+    -- Nobody where the member is forgotten, or where a refusal found no wallet.
+    CASE
+        WHEN outcome.wallet_id IS NOT NULL THEN (
+            SELECT wallet.member_id
+            FROM wallets AS wallet
+            WHERE wallet.program_id = $1 AND wallet.wallet_id = outcome.wallet_id
+                AND wallet.member_id !~ '^forgotten-[0-9a-f-]{36}$'
+        )
+    END AS member_id
 FROM (SELECT clock_timestamp() AS now) AS time
 LEFT JOIN journal AS outcome
     ON outcome.program_id = $1 AND outcome.request_id = ANY($2::uuid[]) AND outcome.leg = 0;

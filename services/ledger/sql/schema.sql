@@ -82,7 +82,8 @@ CREATE TABLE journal (
     burn_order_version smallint,
     program_id text NOT NULL,
     kind text NOT NULL,
-    -- A digest of the request and a byte a field; null where Plaudit itself made the operation.
+    -- A digest of the request and a byte a field; null where Plaudit itself made the operation. The member is left out
+    -- of an operation's, since ids could be tried on it; rows of earlier versions have it.
     fingerprint bytea,
     -- Why it happened, as far as the caller said so.
     cause_event_id text,

@@ -26,7 +26,8 @@ async def find_wallets(
     missing = [owner for owner in owners if owner not in found]
     numbers = ids.new_numbers(len(missing))
     return found, [
-        Wallet(number, *owner, sequence=0, balance=0) for number, owner in zip(numbers, missing, strict=True)
+        Wallet(number, *owner, sequence=0, balance=0, is_new=True)
+        for number, owner in zip(numbers, missing, strict=True)
     ]
 
 
@@ -107,7 +108,7 @@ def _prior(row: Any, parts: tuple[model.Part, ...]) -> model.Prior:
     stored = row["refusal"]
     if stored is not None:
         refused = model.Outcome(replayed=True, refusal=refusals.from_stored(stored))
-        return model.Prior(row["fingerprint"] or b"", refused)
+        return model.Prior(row["fingerprint"] or b"", refused, row["member_id"])
     detail = row["detail"] or {}
     posting = model.Posting(
         row["posted_at"],
@@ -119,7 +120,7 @@ def _prior(row: Any, parts: tuple[model.Part, ...]) -> model.Prior:
         given=detail.get("given", 0),
         burn_order_version=row["burn_order_version"] or 0,
     )
-    return model.Prior(row["fingerprint"] or b"", model.Outcome(replayed=True, posting=posting))
+    return model.Prior(row["fingerprint"] or b"", model.Outcome(replayed=True, posting=posting), row["member_id"])
 
 
 async def read_holds(
