@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from services.kernel import errors as kernel_errors
 from services.ledger import errors, fingerprints, model, refusals
-from services.ledger.decisions import DECISIONS
-from services.ledger.model import Kind, Operation, Outcome, Wallet
+from services.ledger.decisions import DECISIONS, budgets
+from services.ledger.model import Operation, Outcome, Wallet
 from services.ledger.state import State
 
 
@@ -30,9 +30,10 @@ class Batch:
             wallet = self.state.wallets.get(item.owner)
             if wallet is not None:
                 self.state.book(wallet)
-        else:
-            self._alert(item)
-        return [Outcome(replayed=False)]
+            return [Outcome(replayed=False)]
+        budget = self.state.budgets.get(item.budget_id)
+        # One outcome for each share that is told.
+        return [Outcome(replayed=False)] * (budgets.watch(self.state, budget) if budget is not None else 0)
 
     def _post(self, item: Operation) -> Outcome:
         prior = self.state.prior.get(item.key)
@@ -86,27 +87,12 @@ class Batch:
         target = self.state.targets.get(item.target_key) if item.target_key else None
         return self.state.by_id[target.wallet_id] if target else None
 
-    def _alert(self, item: model.Alert) -> None:
-        if item.key in self.state.prior:
-            return
-        self.state.rows.append(
-            model.Row(
-                request_id=item.key,
-                leg=0,
-                kind=Kind.ALERT,
-                occurred_at=self.state.now,
-                budget_id=item.budget_id,
-                detail={"percent": item.percent, "left": item.left, "funded": item.funded},
-            )
-        )
-        self.state.prior[item.key] = model.Prior(b"", Outcome(replayed=False), None)
-
 
 def keys_of(item: model.Item) -> tuple[uuid.UUID, ...]:
     """Lists the ids that an item's outcomes are stored under."""
     if isinstance(item, model.Linked):
         return tuple(operation.key for operation in item.operations)
-    return () if isinstance(item, model.Booking) else (item.key,)
+    return (item.key,) if isinstance(item, Operation) else ()
 
 
 def operations_of(item: model.Item) -> tuple[Operation, ...]:

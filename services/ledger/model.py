@@ -156,17 +156,13 @@ class Booking:
 
 
 @dataclass(frozen=True, slots=True)
-class Alert:
-    """Tells once that a budget has given so much of what was put in. Asked for by Plaudit itself."""
+class Watch:
+    """Looks at one budget and tells of the shares that it has come to. Asked for by Plaudit itself."""
 
-    key: uuid.UUID
     budget_id: str
-    percent: int
-    left: int
-    funded: int
 
 
-Item = Operation | Linked | Booking | Alert
+Item = Operation | Linked | Booking | Watch
 
 
 @dataclass(slots=True)
@@ -331,6 +327,26 @@ class Budget:
         """Sums what the locked shards have left."""
         return sum(shard.remaining for shard in self.shards)
 
+    @property
+    def used(self) -> int:
+        """Sums what the locked shards gave or hold; one of them alone may be below zero."""
+        return sum(shard.held + shard.given for shard in self.shards)
+
+
+@dataclass(slots=True)
+class AlertMark:
+    """How far the feed was told of a budget, as it is being changed; who changes it has locked the budget whole.
+
+    `told_percent` is the largest share that was reached when the budget was last looked at, 0 where none was, and
+    `alert_count` numbers what was told.
+    """
+
+    budget_id: str
+    percents: tuple[int, ...]
+    told_percent: int
+    alert_count: int
+    is_changed: bool = False
+
 
 @dataclass(frozen=True, slots=True)
 class Rate:
@@ -377,25 +393,15 @@ class BudgetView:
 
 
 @dataclass(frozen=True, slots=True)
-class BudgetToTell:
-    """An open budget that has used the first share at which the feed tells."""
+class WatchedBudget:
+    """An open budget as a look without locks finds it; `told_percent` is None where no look stored anything yet."""
 
     program_id: str
     budget_id: str
     alert_percents: tuple[int, ...]
+    told_percent: int | None
     remaining: int
-    held: int
-    given: int
-
-    @property
-    def used(self) -> int:
-        """Tells what is given or reserved."""
-        return self.held + self.given
-
-    @property
-    def funded(self) -> int:
-        """Tells what was put in."""
-        return self.remaining + self.used
+    used: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,8 @@ class State:
     # Cashbacks that gave nothing and were taken back.
     undone: dict[uuid.UUID, bool] = field(default_factory=dict)
     budgets: dict[str, model.Budget] = field(default_factory=dict)
+    # Of budgets that are looked at here, which are locked whole.
+    alert_marks: dict[str, model.AlertMark] = field(default_factory=dict)
     rates: dict[tuple[str, str], model.Rate] = field(default_factory=dict)
     rows: list[model.Row] = field(default_factory=list)
     allocations: list[model.Allocation] = field(default_factory=list)

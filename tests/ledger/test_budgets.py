@@ -226,7 +226,7 @@ async def alerts(ledger: LedgerHarness, program: str = "demo") -> list[tuple[int
 
 
 async def test_watch_budgets_tells_each_share_once(ledger: LedgerHarness) -> None:
-    """Each share is told once when it is reached to the unit, again after more is put in, and never of a closed one."""
+    """Each share is told when it is reached to the unit, again once use was below it, and never of a closed budget."""
     await create_budget(ledger, shard_count=7)
     await create_budget(ledger, "silent")
 
@@ -242,7 +242,7 @@ async def test_watch_budgets_tells_each_share_once(ledger: LedgerHarness) -> Non
     assert await after(fund("f1", "b", 1000), earn("e1", amount=799, budget_id="b")) == []
     assert await after(earn("e2", amount=1, budget_id="b", pending=True)) == [(80, 200, 1000)]
     assert await after(claw_back("k", "e1", 500)) == []
-    assert await after(earn("e3", amount=700, budget_id="b")) == [(100, 0, 1000)]
+    assert await after(earn("e3", amount=700, budget_id="b")) == [(80, 0, 1000), (100, 0, 1000)]
     assert await after(fund("f2", "b", 1000)) == []
     assert await after(earn("e4", amount=1000, budget_id="b")) == [(80, 0, 2000), (100, 0, 2000)]
     assert await after(fund("f3", "b", 1000), close("c", "b"), claw_back("k4", "e4", 300)) == []

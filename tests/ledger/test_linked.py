@@ -172,7 +172,7 @@ def snapshot(state: Any) -> str:
     """Tells all that a state holds."""
     lots = {wallet_id: lots for wallet_id, lots in state.lots.items() if lots}
     parts = [state.wallets, lots, state.holds, state.takings, state.budgets, state.targets, state.prior]
-    return repr([*parts, state.rows, state.allocations])
+    return repr([*parts, state.alert_marks, state.rows, state.allocations])
 
 
 def choose(number: int, fate: random.Random) -> ledger_pb2.Operation:
@@ -206,6 +206,7 @@ def test_refused_link_leaves_no_trace(seed: int, count: int) -> None:
     fate = random.Random(seed)
     state = make_state(("m1", "points"), ("m1", "credits"))
     state.budgets["b"] = model.Budget("b", "points", [model.Shard(0, 500, 0, 0, False)], is_whole=True)
+    state.alert_marks["b"] = model.AlertMark("b", (4, 5, 8), told_percent=4, alert_count=1)
     state.rates["points", "credits"] = model.Rate("points", "credits", 1, 1, 3, START)
     for operation in (
         earn("e1", amount=100, expires=START + YEAR),

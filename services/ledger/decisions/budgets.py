@@ -2,10 +2,17 @@
 
 A batch locks one shard of each budget that it takes from. Where that one does not do, `NeedsWholeBudgetError` asks for
 the batch to be run again with all of them locked; what is left is then spread evenly, so that the next batches find it.
+
+The feed tells of the use of a budget at looks: of the workers every few seconds, and before and after value is put in
+and before the budget is closed, so that neither hides what was reached before. Earns look at nothing: they would have
+to lock all shards.
 """
 
+from collections.abc import Sequence
+
+from services.kernel import ids
 from services.ledger import errors, model
-from services.ledger.model import Budget, Operation, Posting
+from services.ledger.model import Budget, Kind, Operation, Posting
 from services.ledger.state import State
 
 
@@ -84,11 +91,13 @@ def fund(state: State, item: Operation) -> Posting:
         raise NeedsWholeBudgetError(budget.budget_id)
     if budget.remaining + item.amount > model.BALANCE_MAX:
         raise errors.balance_limit(model.BALANCE_MAX)
+    watch(state, budget)
     state.save(budget)
     budget.shards[0].remaining += item.amount
     budget.is_changed = True
     _spread(budget)
     state.record(item, None, budget_id=item.budget_id, budget_amount=item.amount)
+    watch(state, budget)
     return Posting(state.now, item.amount)
 
 
@@ -98,6 +107,7 @@ def close(state: State, item: Operation) -> Posting:
     budget = find_open(state, item.budget_id, None)
     if not budget.is_whole:
         raise NeedsWholeBudgetError(budget.budget_id)
+    watch(state, budget)
     state.save(budget)
     left = budget.remaining
     for shard in budget.shards:
@@ -105,6 +115,36 @@ def close(state: State, item: Operation) -> Posting:
     budget.is_changed = True
     state.record(item, None, budget_id=item.budget_id, budget_amount=-left if left else None)
     return Posting(state.now, left)
+
+
+def watch(state: State, budget: Budget) -> int:
+    """Tells of the shares that an open budget has come to since the look before, and gives the number of them.
+
+    Once each: a share is told again where a look in between found use below it.
+    """
+    assert budget.is_whole, "A look is at all shards."
+    mark = state.alert_marks[budget.budget_id]
+    used, left = budget.used, budget.remaining
+    reached = reached_percents(mark.percents, used=used, left=left)
+    told_percent = reached[-1] if reached else 0
+    if budget.is_closed or told_percent == mark.told_percent:
+        return 0
+    state.save(mark)
+    due = [percent for percent in reached if percent > mark.told_percent]
+    for percent in due:
+        mark.alert_count += 1
+        # Counted, so that it is one row however many look at the same time, and another one the next time.
+        key = ids.derived_id("budget-share-reached", budget.budget_id, str(percent), str(mark.alert_count))
+        row = model.Row(key, 0, Kind.ALERT, state.now, budget_id=budget.budget_id)
+        row.detail = {"percent": percent, "left": left, "funded": left + used}
+        state.rows.append(row)
+    mark.told_percent, mark.is_changed = told_percent, True
+    return len(due)
+
+
+def reached_percents(percents: Sequence[int], *, used: int, left: int) -> list[int]:
+    """Tells which shares of what was put in are used, the smallest first; of nothing, none is."""
+    return [percent for percent in percents if used > 0 and used * 100 >= (used + left) * percent]
 
 
 def _spread(budget: Budget) -> None:

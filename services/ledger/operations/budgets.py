@@ -3,19 +3,19 @@
 What moves value into a budget or out of it is posted like all value (`posting`).
 """
 
-import uuid
 from itertools import groupby
 from typing import Any
 
-from services.kernel import db, ids, pages, requests
+from services.kernel import db, pages, requests
 from services.kernel import errors as kernel_errors
 from services.ledger import errors, model
+from services.ledger.decisions.budgets import reached_percents
 from services.ledger.operations.posting import Ledger
 from services.ledger.store import budgets
 
 # How often a rate is tried to be stored while others are stored between the same assets: each time one of them is.
 RATE_ATTEMPTS_MAX = 100
-# Budgets looked at in one go: with all the shares that one can tell of, one submission of the batcher.
+# Budgets looked at in one go: one submission of the batcher, which locks all shards of those that there is news of.
 BUDGETS_PER_ROUND = 100
 WATCH_ROUNDS_MAX = 10_000
 
@@ -109,48 +109,34 @@ def _check_same(fingerprint: bytes, content: dict[str, Any]) -> None:
 
 
 async def watch_budgets(ledger: Ledger) -> int:
-    """Tells by the feed, once each, of shares of budgets that are used, and gives the number of what it told.
+    """Tells by the feed of shares of budgets that are used, and gives the number of what it told.
 
-    Once for what was put in: a budget that is funded again can reach the same share again.
+    Looks without locks first: only what such a look finds to have news is looked at again under its locks, and that is
+    what counts. Each share is told once until a look finds use below it.
     """
     told, after = 0, ("", "")
     for _ in range(WATCH_ROUNDS_MAX):
-        found = await _list_to_tell(ledger, after)
-        for program_id, reached in groupby(found, key=lambda budget: budget.program_id):
-            told += await _tell(ledger, program_id, [alert for budget in reached for alert in _alerts(budget)])
+        found = await _list_watched(ledger, after)
+        for program_id, some in groupby(filter(_has_news, found), key=lambda budget: budget.program_id):
+            told += await _watch(ledger, program_id, [model.Watch(budget.budget_id) for budget in some])
         if len(found) < BUDGETS_PER_ROUND:
             break
         after = (found[-1].program_id, found[-1].budget_id)
     return told
 
 
-async def _list_to_tell(ledger: Ledger, after: tuple[str, str]) -> list[model.BudgetToTell]:
+async def _list_watched(ledger: Ledger, after: tuple[str, str]) -> list[model.WatchedBudget]:
     return await db.read(
-        ledger.pool, lambda connection: budgets.list_budgets_to_tell(connection, after, BUDGETS_PER_ROUND)
+        ledger.pool, lambda connection: budgets.list_watched_budgets(connection, after, BUDGETS_PER_ROUND)
     )
 
 
-def _alerts(budget: model.BudgetToTell) -> list[model.Alert]:
-    return [
-        model.Alert(
-            key=_alert_key(budget, percent),
-            budget_id=budget.budget_id,
-            percent=percent,
-            left=budget.remaining,
-            funded=budget.funded,
-        )
-        for percent in budget.alert_percents
-        if budget.used * 100 >= budget.funded * percent
-    ]
+def _has_news(budget: model.WatchedBudget) -> bool:
+    """Tells whether a budget has come to another share than it was last seen at, up or down."""
+    reached = reached_percents(budget.alert_percents, used=budget.used, left=budget.remaining)
+    return budget.told_percent != (reached[-1] if reached else 0)
 
 
-def _alert_key(budget: model.BudgetToTell, percent: int) -> uuid.UUID:
-    return ids.derived_id("budget-alert", budget.budget_id, str(percent), str(budget.funded))
-
-
-async def _tell(ledger: Ledger, program_id: str, alerts: list[model.Alert]) -> int:
-    keys = [alert.key for alert in alerts]
-    before = await db.read(ledger.pool, lambda connection: budgets.find_told(connection, program_id, keys))
-    new = [alert for alert in alerts if alert.key not in before]
-    outcomes = await ledger.writes.submit(program_id, new) if new else []
-    return sum(not isinstance(outcome, kernel_errors.DomainError) for outcome in outcomes)
+async def _watch(ledger: Ledger, program_id: str, watches: list[model.Watch]) -> int:
+    outcomes = await ledger.writes.submit(program_id, watches)
+    return sum(len(outcome) for outcome in outcomes if not isinstance(outcome, kernel_errors.DomainError))

@@ -44,6 +44,9 @@ class Needs:
                     needs.booked_lots.setdefault(item.owner, set()).update(item.numbers)
                 needs.owners.add(item.owner)
                 needs.is_plain = False
+            elif isinstance(item, model.Watch):
+                needs.whole_budget_ids.add(item.budget_id)
+                needs.is_plain = False
             needs.operations.extend(batch.operations_of(item))
             needs.keys.extend(batch.keys_of(item))
         for operation in needs.operations:

@@ -10,7 +10,7 @@ from services.ledger.decisions.budgets import NeedsWholeBudgetError
 from services.ledger.model import Item, Operation, Outcome, Owner, Wallet
 from services.ledger.operations.needs import Needs
 from services.ledger.state import State
-from services.ledger.store import loading, writing
+from services.ledger.store import alert_marks, loading, writing
 
 # Wallets of owners that are known to exist; only a hint that saves a look, so it may forget.
 KNOWN_OWNERS_MAX = 200_000
@@ -208,6 +208,9 @@ class Ledger:
             pick = random.randrange(model.SHARDS_MAX)
             picks = {each: WHOLE if each in whole else pick for each in budget_ids}
             state.budgets = await loading.lock_budgets(connection, program_id, picks)
+        looked_at = [state.budgets[each] for each in sorted(needs.whole_budget_ids & state.budgets.keys())]
+        if looked_at:
+            state.alert_marks = await alert_marks.read_alert_marks(connection, program_id, looked_at)
         if needs.pairs:
             state.rates = await loading.read_rates(connection, program_id, sorted(needs.pairs))
 
@@ -243,6 +246,7 @@ class Ledger:
             connection, program_id, [each for each in state.wallets.values() if each.wallet_id not in made]
         )
         await writing.update_budgets(connection, program_id, state.budgets.values())
+        await alert_marks.update_alert_marks(connection, program_id, state.alert_marks.values())
         if state.rows:
             records = writing.journal_records(program_id, state.now, state.rows)
             # Last, with nothing left to think about, since every writer of the program needs the heads.

@@ -47,22 +47,37 @@ INNER JOIN budget_shards AS shard ON shard.program_id = $1 AND shard.budget_id =
 GROUP BY budget.budget_id, budget.asset, budget.alert_percents, budget.shard_count
 ORDER BY budget.budget_id;
 
--- list_budgets_to_tell --
--- Lists budgets behind an id that are open and have used the first share at which the feed tells, told before or not;
--- reads across programs, locks nothing.
+-- list_watched_budgets --
+-- Lists budgets behind an id that are open and of which there may be something to tell: the first share at which the
+-- feed tells is used, or was when somebody last looked, or nobody did; reads across programs, locks nothing.
 SELECT
-    budget.program_id, budget.budget_id, budget.alert_percents,
-    sum(shard.remaining)::bigint AS remaining, sum(shard.held)::bigint AS held, sum(shard.given)::bigint AS given
+    budget.program_id, budget.budget_id, budget.alert_percents, budget.told_percent,
+    sum(shard.remaining)::bigint AS remaining, sum(shard.held + shard.given)::bigint AS used
 FROM budgets AS budget
 INNER JOIN budget_shards AS shard ON shard.program_id = budget.program_id AND shard.budget_id = budget.budget_id
 WHERE (budget.program_id, budget.budget_id) > ($1, $2)
-GROUP BY budget.program_id, budget.budget_id, budget.alert_percents
+GROUP BY budget.program_id, budget.budget_id, budget.alert_percents, budget.told_percent
 HAVING NOT bool_or(shard.is_closed)
-    AND sum(shard.held + shard.given) > 0
-    AND sum(shard.held + shard.given) * 100
-    >= sum(shard.remaining + shard.held + shard.given) * budget.alert_percents[1]
+    AND (
+        budget.told_percent IS DISTINCT FROM 0
+        OR sum(shard.held + shard.given) * 100
+        >= sum(shard.remaining + shard.held + shard.given) * budget.alert_percents[1]
+    )
 ORDER BY budget.program_id, budget.budget_id
 LIMIT $3;
+
+-- read_alert_marks --
+-- Reads how far the feed was told of budgets; whoever asks holds all their shards.
+SELECT budget_id, alert_percents, told_percent, alert_count
+FROM budgets
+WHERE program_id = $1 AND budget_id = ANY($2::text[]);
+
+-- update_alert_marks --
+-- Writes how far the feed was told of budgets.
+UPDATE budgets
+SET told_percent = mark.told_percent, alert_count = mark.alert_count
+FROM unnest($2::text[], $3::smallint[], $4::bigint[]) AS mark (budget_id, told_percent, alert_count)
+WHERE budgets.program_id = $1 AND budgets.budget_id = mark.budget_id;
 
 -- find_told --
 -- Finds which of some alerts were told before.

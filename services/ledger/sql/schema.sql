@@ -266,6 +266,11 @@ CREATE TABLE budgets (
     shard_count smallint NOT NULL,
     -- Shares of what was put in, in per cent, at which the feed tells.
     alert_percents smallint [] NOT NULL,
+    -- The largest of them that was reached when the budget was last looked at, 0 where none was; null until somebody
+    -- has looked. Whoever changes it has locked all shards.
+    told_percent smallint,
+    -- Counts what the feed was told of it, so that each alert has an id of its own.
+    alert_count bigint NOT NULL DEFAULT 0,
     -- The request that made it, and its content.
     request_id uuid NOT NULL,
     fingerprint bytea NOT NULL,
@@ -399,6 +404,7 @@ CREATE TABLE feed_dead_letters (
 
 -- What the runtime role may do: what was written once is never changed.
 GRANT SELECT, INSERT ON journal, allocations, budgets, exchange_rates, redemption_estimates TO ledger_service;
+GRANT UPDATE (told_percent, alert_count) ON budgets TO ledger_service;
 GRANT SELECT, INSERT ON seal_blocks, seal_heads TO ledger_service;
 GRANT SELECT, INSERT, UPDATE ON wallets, lots, holds, budget_shards, feed_heads, feed_cursors TO ledger_service;
 GRANT SELECT, INSERT, DELETE ON feed_dead_letters TO ledger_service;

@@ -1,7 +1,6 @@
 """Budgets and exchange rates, made and told; batches lock them by `loading`."""
 
 import uuid
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -66,17 +65,12 @@ def _view(row: Any) -> model.BudgetView:
     )
 
 
-async def list_budgets_to_tell(
+async def list_watched_budgets(
     connection: db.Connection, after: tuple[str, str], limit: int
-) -> list[model.BudgetToTell]:
-    """Lists, across programs, budgets behind a program and an id of which the first share is used that is told."""
-    rows = await connection.fetch(QUERIES["list_budgets_to_tell"], *after, limit)
-    return [model.BudgetToTell(**{**dict(row), "alert_percents": tuple(row["alert_percents"])}) for row in rows]
-
-
-async def find_told(connection: db.Connection, program_id: str, keys: Sequence[uuid.UUID]) -> set[uuid.UUID]:
-    """Tells which alerts were told before."""
-    return {row["request_id"] for row in await connection.fetch(QUERIES["find_told"], program_id, keys)}
+) -> list[model.WatchedBudget]:
+    """Lists, across programs, open budgets behind a program and an id of which there may be something to tell."""
+    rows = await connection.fetch(QUERIES["list_watched_budgets"], *after, limit)
+    return [model.WatchedBudget(**{**dict(row), "alert_percents": tuple(row["alert_percents"])}) for row in rows]
 
 
 async def insert_rate(connection: db.Connection, program_id: str, rate: model.NewRate, set_at: datetime) -> int | None:

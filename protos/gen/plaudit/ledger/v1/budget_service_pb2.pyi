@@ -54,7 +54,9 @@ class Budget(_message.Message):
     """Counts the sub-accounts that it is split into, so that writers of a hot budget do not wait for each other."""
     @_builtins.property
     def alert_percents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Lists the shares, in per cent of what was put in, at which the feed tells that they are given or held."""
+        """Lists the shares, in per cent of what was put in, at which the feed tells that they are given or held: each once
+        when it is reached, and again only where use was seen below it since (`BudgetThresholdReached`).
+        """
 
     def __init__(
         self,
@@ -142,7 +144,9 @@ class CreateBudgetRequest(_message.Message):
     """Identifies the request; chosen by the caller, unique in its program."""
     @_builtins.property
     def alert_percents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Lists the shares in per cent, 1 to 100, at which the feed tells, the smallest first; none means 80 and 100."""
+        """Lists the shares in per cent, 1 to 100, at which the feed tells, the smallest first; none means 80 and 100. Each is
+        told once when it is reached, and again only where use was seen below it since.
+        """
 
     def __init__(
         self,

@@ -159,7 +159,13 @@ Global___HoldChanged: _TypeAlias = HoldChanged  # noqa: Y015
 
 @_typing.final
 class BudgetThresholdReached(_message.Message):
-    """Tells that a budget has given so much that the staff should know."""
+    """Tells that a budget has given so much that the staff should know.
+
+    Once for each of its `alert_percents` when use reaches it, and again only where use was seen below it since, after
+    more was put in or some came back, and reaches it once more. Plaudit looks every few seconds, before and after value
+    is put in, and before the budget is closed, so that neither hides what was reached; what is reached and comes back
+    between two looks is not told. Of a closed budget nothing more is told.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -170,11 +176,13 @@ class BudgetThresholdReached(_message.Message):
     budget_id: _builtins.str
     """Names the budget."""
     percent: _builtins.int
-    """Gives the share of all that was put in, in per cent, that is given or reserved now."""
+    """Gives the share of all that was put in, in per cent, that is given or reserved: the one of `alert_percents` that
+    was reached. Where one look finds several of them reached, each is told, the smallest first.
+    """
     left: _builtins.int
-    """Gives what it has left."""
+    """Gives what it had left when that was seen: before what was put in then, or taken out as it was closed."""
     funded: _builtins.int
-    """Gives all that was put in."""
+    """Gives all that had been put in by then."""
     def __init__(
         self,
         *,
