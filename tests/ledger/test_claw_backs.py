@@ -20,6 +20,7 @@ from tests.support.outcomes import happen, reasons, refused
 CALLERS = 64
 LOOPS = 1000
 DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
 WRITE_OFF = ledger_pb2.CLAW_BACK_POLICY_WRITE_OFF
 OTHER_LOTS = ledger_pb2.CLAW_BACK_POLICY_OTHER_LOTS
 OTHER_LOTS_THEN_DEBT = ledger_pb2.CLAW_BACK_POLICY_OTHER_LOTS_THEN_DEBT
@@ -389,4 +390,25 @@ async def test_buy_earn_refund_loop_gains_nothing(ledger: LedgerHarness, policy:
     assert balance.available == 0
     assert spent == balance.lifetime_spent == written_off + balance.debt
     assert balance.debt == repaid <= debt
+    await assert_sound(ledger)
+
+
+async def test_claw_back_of_its_own_call_takes_the_newest_lot(ledger: LedgerHarness, time: clock.ManualClock) -> None:
+    """An earn that repays a debt and is taken back in one call is made up for by the newest other lot, read or not."""
+    await happen(
+        ledger,
+        *(earn("e0", amount=5), spend("s0", amount=5)),
+        claw_back("k0", "e0", policy=DEBT),
+        earn("sooner", amount=5, effective=START + HOUR, expires=START + 10 * HOUR),
+        earn("newest", amount=100, effective=START + HOUR, priority=1),
+    )
+    time.value = START + HOUR
+    [_, posting] = await happen(
+        ledger,
+        earn("e1", amount=5, expires=START + 2 * HOUR),
+        claw_back("k1", "e1", policy=OTHER_LOTS),
+    )
+
+    assert [part.amount for part in posting.allocations] == [5]
+    assert sorted(lot.remaining for lot in await ledger.lots("m1")) == [0, 0, 5, 95]
     await assert_sound(ledger)

@@ -1,7 +1,7 @@
 """Ends before their time, and what is given back after its end: by decision, to the unit, and repairable."""
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from plaudit.ledger.v1 import ledger_pb2
@@ -279,3 +279,27 @@ async def test_expirings_raced_are_exact(ledger: LedgerHarness) -> None:
     balance = await ledger.balance("m1")
     assert balance.available + balance.lifetime_expired == 200 + CALLERS - spent
     await assert_sound(ledger)
+
+
+async def test_rolling_lot_lives_on_in_a_wallet_that_had_none(ledger: LedgerHarness, time: clock.ManualClock) -> None:
+    """The first lot that rolls, earned into a wallet by a call of nothing but earns, lives on with each activity."""
+    rolling = ledger_pb2.ExpiryPolicy(time_zone="UTC", days=2, rolling=True)
+    await happen(ledger, earn("plain", amount=1))
+    await happen(ledger, earn("rolling", amount=10, expiry=rolling))
+    time.value = START + DAY
+    await happen(ledger, earn("activity", amount=1))
+    time.value = START + 2 * DAY
+
+    assert (await ledger.balance("m1")).available == 12
+
+
+async def test_activity_never_brings_an_end_nearer(ledger: LedgerHarness, time: clock.ManualClock) -> None:
+    """A month from 30 January at 13:00 ends later than one from 31 January at 12:00: the lot keeps its later end."""
+    rolling = ledger_pb2.ExpiryPolicy(time_zone="UTC", months=1, rolling=True)
+    time.value = datetime(2027, 1, 30, 13, tzinfo=UTC)
+    await happen(ledger, earn("e1", amount=10, expiry=rolling))
+    time.value = datetime(2027, 1, 31, 12, tzinfo=UTC)
+    await happen(ledger, spend("s1", amount=1))
+    [lot] = await ledger.lots("m1")
+
+    assert times.from_proto(lot.expire_time) == datetime(2027, 2, 28, 13, tzinfo=UTC)

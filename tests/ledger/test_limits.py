@@ -18,10 +18,12 @@ from tests.conftest import START
 from tests.ledger.test_server import YEAR, assert_sound
 from tests.support.databases import Databases
 from tests.support.harness import LEDGER_SCOPES, LedgerHarness, credential
-from tests.support.ledger import capture, earn, hold, release, reverse
+from tests.support.ledger import capture, cashback, earn, hold, release, reverse, spend
+from tests.support.outcomes import happen
 from tests.support.waiting import PATIENCE_S
 
 EARN_MAX = 10**12
+HOUR = timedelta(hours=1)
 
 
 def reasons(results: list[ledger_pb2.OperationResult]) -> list[str]:
@@ -325,3 +327,38 @@ async def test_many_members_are_told_at_one_instant(ledger: LedgerHarness, time:
                 metadata=credential("demo", LEDGER_SCOPES),
             )
             assert list(told.balances) == list(alone.balances)
+
+
+async def test_hold_that_is_over_makes_room(
+    ledger: LedgerHarness, time: clock.ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a hold that is over reserved of a lot that is over makes room for an earn, booked or not."""
+    monkeypatch.setattr(model, "BALANCE_MAX", 10)
+    await happen(ledger, earn("e1", amount=10, expires=START + HOUR), hold("h1", amount=10, timeout_s=7200))
+    time.value = START + 2 * HOUR
+    await happen(ledger, earn("e2", amount=10))
+
+    balance = await ledger.balance("m1")
+    assert (balance.available, balance.lifetime_expired) == (10, 10)
+    await assert_sound(ledger)
+
+
+async def test_carried_unit_finds_room_where_something_is_over(
+    ledger: LedgerHarness, time: clock.ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The unit that a cashback makes of what was carried fits into a wallet full of what is over."""
+    monkeypatch.setattr(model, "BALANCE_MAX", 10)
+    await happen(ledger, cashback("c1", 99, 100), earn("e1", amount=10, expires=START + HOUR))
+    time.value = START + HOUR
+    [posting] = await happen(ledger, cashback("c2", 1, 100))
+
+    assert (posting.amount, (await ledger.balance("m1")).available) == (1, 1)
+    await assert_sound(ledger)
+
+
+async def test_who_was_only_refused_is_in_no_wallet(ledger: LedgerHarness) -> None:
+    """The refusal of somebody without a wallet names none: every row of the journal with a wallet has one."""
+    await ledger.post(spend("s1", "stranger", 5), earn("e1"))
+    strays = "SELECT count(*) FROM journal LEFT JOIN wallets USING (program_id, wallet_id) WHERE member_id IS NULL"
+
+    assert await ledger.ledger.pool.fetchval(f"{strays} AND wallet_id IS NOT NULL") == 0

@@ -103,3 +103,28 @@ async def test_check_finds_wallet_that_is_read_too_shortly(
 
     assert before[subject] == ()
     assert len(after[subject]) == 2
+
+
+async def test_lots_that_are_over_are_not_the_first(ledger: LedgerHarness, time: clock.ManualClock) -> None:
+    """Lots that are over and yet to be booked, however many, do not hide what can be spent behind them."""
+    await ledger.post(*earns(), earn("last", amount=10))
+    time.value = START + LOTS * DAY
+
+    assert await spent_lots(ledger, "s1", 10) == [LOTS + 1]
+
+
+async def test_lots_that_wait_are_not_the_first(ledger: LedgerHarness) -> None:
+    """Lots that take effect later or are pending, however many, do not hide what can be spent behind them."""
+    lots = [earn(f"p{number}", amount=10, pending=True, expires=START + DAY) for number in range(LOTS)]
+    await ledger.post(*lots, *earns(effective=START + DAY / 2), earn("last", amount=10))
+
+    assert await spent_lots(ledger, "s1", 10) == [2 * LOTS + 1]
+
+
+@pytest.mark.parametrize("what", [{"promotional": True}, {"at": START - DAY}], ids=["promotional", "effective before"])
+async def test_spend_finds_the_first_lot_behind_many(ledger: LedgerHarness, what: dict[str, object]) -> None:
+    """Of many lots that end together the promotional one, or the oldest, is spent first, though it was made last."""
+    lots = [earn(f"e{number}", amount=10) for number in range(LOTS)]
+    await ledger.post(*lots, earn("last", amount=10, **what))  # type: ignore[arg-type]
+
+    assert await spent_lots(ledger, "s1", 15) == [LOTS + 1, 1]

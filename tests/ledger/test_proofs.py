@@ -329,3 +329,20 @@ async def test_day_is_signed_by_one_of_many(ledger: LedgerHarness, time: clock.M
     assert sum(signed) == sum(line["event"] == "seal_head_signed" for line in lines) == 13
     assert is_signed(await head_of(ledger, YESTERDAY, program="other"))
     assert (await verify(ledger)).heads == 12
+
+
+async def test_block_of_midnight_is_of_the_day_that_begins(ledger: LedgerHarness, time: clock.ManualClock) -> None:
+    """A block that is sealed at the very midnight is in the head of the day that begins, and in none before."""
+    await seal_each(ledger, time, [earn("e1")])
+    time.value = MIDNIGHT - MINUTE
+    await seal_each(ledger, time, [earn("e2")])
+    time.value = MIDNIGHT + timedelta(hours=2)
+    assert await sealing.sign_days(ledger.ledger, SEAL_KEYS) == 1
+    assert (await verify(ledger)).problems == []
+    time.value = MIDNIGHT + DAY + timedelta(hours=2)
+    assert await sealing.sign_days(ledger.ledger, SEAL_KEYS) == 1
+
+    for day, number in ((YESTERDAY, 1), (TODAY, 2)):
+        assert [tip.block_number for tip in (await head_of(ledger, day)).tips] == [number]
+    told = await verify(ledger)
+    assert (told.problems, told.heads) == ([], 2)

@@ -14,7 +14,7 @@ from services.ledger.operations import booking, forgetting, unexpiring
 from services.ledger.store import members
 from tests.conftest import START
 from tests.ledger.histories import HOUR
-from tests.ledger.test_server import assert_sound
+from tests.ledger.test_server import MICROSECOND, assert_sound
 from tests.support.harness import LEDGER_SCOPES, LedgerHarness, credential
 from tests.support.ledger import claw_back, earn, hold, spend
 from tests.support.refusals import refusal
@@ -294,3 +294,15 @@ async def test_unexpire_raced_by_64_callers_happens_once(ledger: LedgerHarness, 
     assert len({page.SerializeToString(deterministic=True) for page in pages}) == 1
     assert await ledger.ledger.pool.fetchval("SELECT sum(balance) FROM wallets") == 15
     await assert_sound(ledger)
+
+
+async def test_what_ends_as_it_is_asked_for_has_expired(ledger: LedgerHarness, time: clock.ManualClock) -> None:
+    """What ends at the very instant of the first call has expired by it, and what ends a microsecond later has not."""
+    end = START + 2 * HOUR
+    await ledger.post(earn("e1", "m1", 1, expires=end), earn("e2", "m1", 2, expires=end + MICROSECOND))
+    time.value = end
+    first = await unexpire_lots(ledger)
+    time.value = NOW
+
+    assert [(each.member_id, each.amount) for each in first.members] == [("m1", 1)]
+    assert await unexpire_lots(ledger) == first

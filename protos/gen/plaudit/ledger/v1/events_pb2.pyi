@@ -68,7 +68,8 @@ class EntryPosted(_message.Message):
     CAUSE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Names the operation by the id that the ledger stores it under, not by the caller's: a UUID, made of the caller's id
-    or, where time did it, by the ledger itself. No call takes it; the `entry_id` of the statement's line begins with it.
+    or, where time did it, by the ledger itself. No call takes it; the `entry_id` of the line in the statement begins
+    with it.
     """
     kind: _ledger_pb2.EntryKind.ValueType
     """Says what happened."""

@@ -72,8 +72,8 @@ class _ClawBackPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ClawBa
     CLAW_BACK_POLICY_OTHER_LOTS_THEN_DEBT: _ClawBackPolicy.ValueType  # 3
     """The member's other lots, the newest first; what is still missing is a debt that next earns repay."""
     CLAW_BACK_POLICY_DEBT: _ClawBackPolicy.ValueType  # 4
-    """A debt. What can be spent repays it at once, in burn order, since it could expire while it is owed; next earns repay
-    the rest.
+    """A debt. What can be spent repays it at once, in burn order, since it could expire while it is owed; next earns
+    repay the rest.
     """
 
 class ClawBackPolicy(_ClawBackPolicy, metaclass=_ClawBackPolicyEnumTypeWrapper):
@@ -90,8 +90,8 @@ CLAW_BACK_POLICY_OTHER_LOTS: ClawBackPolicy.ValueType  # 2
 CLAW_BACK_POLICY_OTHER_LOTS_THEN_DEBT: ClawBackPolicy.ValueType  # 3
 """The member's other lots, the newest first; what is still missing is a debt that next earns repay."""
 CLAW_BACK_POLICY_DEBT: ClawBackPolicy.ValueType  # 4
-"""A debt. What can be spent repays it at once, in burn order, since it could expire while it is owed; next earns repay
-the rest.
+"""A debt. What can be spent repays it at once, in burn order, since it could expire while it is owed; next earns
+repay the rest.
 """
 Global___ClawBackPolicy: _TypeAlias = ClawBackPolicy  # noqa: Y015
 

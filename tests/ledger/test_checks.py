@@ -1,0 +1,58 @@
+"""The check of the ledger: whatever is changed behind its back is found."""
+
+import pytest
+
+from services.kernel import clock
+from services.ledger import checks
+from tests.ledger.samples import every_kind, prepare
+from tests.support.databases import Databases
+from tests.support.harness import LedgerHarness
+from tests.support.outcomes import happen
+
+MINE = "WHERE member_id = 'm1' AND asset = 'points'"
+JOURNAL, ALLOCATIONS = "journal against balances", "lots against allocations"
+TAKEN, BUDGETS = "what was taken against allocations", "budgets against the journal"
+USES, CASHBACKS = "what budgets gave against what was earned", "cashbacks against purchases"
+HELD = "balances against lots and holds"
+WRONG = [
+    (JOURNAL, f"UPDATE wallets SET balance = balance + 1, earned = earned + 1 {MINE}"),
+    (JOURNAL, f"UPDATE wallets SET sequence = sequence + 1 {MINE}"),
+    (JOURNAL, f"UPDATE wallets SET debt = debt + 1 {MINE}"),
+    (JOURNAL, f"UPDATE wallets SET earned = earned + 1, spent = spent + 1 {MINE}"),
+    (JOURNAL, f"UPDATE wallets SET expired = expired + 1, adjusted = adjusted + 1 {MINE}"),
+    (JOURNAL, f"UPDATE wallets SET clawed_back = clawed_back + 1, adjusted = adjusted + 1 {MINE}"),
+    (JOURNAL, "UPDATE journal SET balance = balance + 1 WHERE kind = 'SPEND'"),
+    (ALLOCATIONS, "UPDATE lots SET amount = amount + 1 WHERE number = 1"),
+    (ALLOCATIONS, "DELETE FROM allocations WHERE kind = 'SPEND'"),
+    (HELD, "UPDATE holds SET amount = amount + 1 WHERE state = 'ACTIVE'"),
+    (HELD, "UPDATE lots SET is_open = NOT is_open WHERE remaining > 0"),
+    (TAKEN, "UPDATE holds SET captured = captured - 1 WHERE state = 'CAPTURED'"),
+    (TAKEN, "UPDATE allocations SET root_id = gen_random_uuid() WHERE kind = 'SPEND'"),
+    (BUDGETS, "UPDATE budget_shards SET remaining = remaining + 1 WHERE budget_id = 'b1' AND shard = 0"),
+    (USES, "UPDATE budget_shards SET given = given + 1 WHERE budget_id = 'b1' AND shard = 0"),
+    (USES, "UPDATE budget_shards SET held = held + 1, given = given - 1 WHERE budget_id = 'b1' AND shard = 0"),
+    (CASHBACKS, f"UPDATE wallets SET remainder = remainder + 1 {MINE}"),
+    (CASHBACKS, f"UPDATE wallets SET cashback_due = cashback_due + 1 {MINE}"),
+]
+
+
+@pytest.mark.parametrize(("subject", "change"), WRONG, ids=[str(place) for place in range(len(WRONG))])
+async def test_check_finds_what_does_not_add_up(
+    ledger: LedgerHarness,
+    databases: Databases,
+    ledger_database: str,
+    time: clock.ManualClock,
+    subject: str,
+    change: str,
+) -> None:
+    """Whatever is changed behind the ledger's back is found by the comparison that knows better."""
+    await prepare(ledger)
+    await happen(ledger, *every_kind())
+    before = await checks.check(ledger.ledger.pool, time)
+    connection = await databases.admin(ledger_database)
+    assert not (await connection.execute(change)).endswith(" 0")
+    await connection.close()
+    after = {row.subject: row.problems for row in await checks.check(ledger.ledger.pool, time)}
+
+    assert [row.problems for row in before if row.problems] == []
+    assert after[subject]
