@@ -92,7 +92,8 @@ class Operation:
     """What a caller asks for. `key` is the stored form of `request_id`, `fingerprint` that of its content.
 
     `content` is what makes it the same or another. Which of the other fields mean something depends on the kind; those
-    that name a target say in `target_id` what the caller called it.
+    that name a target say in `target_id` what the caller called it. `expired_amounts` says what is given back of which
+    lots, instead of all that expired within the time.
     """
 
     request_id: str
@@ -123,6 +124,7 @@ class Operation:
     to_asset: str = ""
     expired_from: datetime | None = None
     expired_until: datetime | None = None
+    expired_amounts: dict[int, int] | None = None
 
     @property
     def owners(self) -> tuple[Owner, ...]:

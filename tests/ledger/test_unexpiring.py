@@ -16,7 +16,7 @@ from tests.conftest import START
 from tests.ledger.histories import HOUR
 from tests.ledger.test_server import MICROSECOND, assert_sound
 from tests.support.harness import LEDGER_SCOPES, LedgerHarness, credential
-from tests.support.ledger import claw_back, earn, hold, spend
+from tests.support.ledger import claw_back, earn, hold, reverse, spend
 from tests.support.refusals import refusal
 
 NOW = START + 10 * HOUR
@@ -306,3 +306,76 @@ async def test_what_ends_as_it_is_asked_for_has_expired(ledger: LedgerHarness, t
 
     assert [(each.member_id, each.amount) for each in first.members] == [("m1", 1)]
     assert await unexpire_lots(ledger) == first
+
+
+async def test_later_page_leaves_out_what_was_posted_since(ledger: LedgerHarness, time: clock.ManualClock) -> None:
+    """What is posted after the first call, however far back it is dated, is given back by no later page of it."""
+    for number, member in enumerate(("m1", "m2")):
+        await ledger.post(earn(f"e{member}", member, number + 1, expires=START + 2 * HOUR))
+    await ledger.post(earn("e3", "m3", 4))
+    time.value = NOW
+    first = await unexpire_lots(ledger, page_size=1)
+    time.value = NOW + HOUR
+    await ledger.post(*(earn(f"b{each}", each, 50, at=START, expires=START + 2 * HOUR) for each in ("m2", "m3")))
+    rest = await unexpire_lots(ledger, page_token=first.next_page_token)
+
+    given = [(each.member_id, each.amount) for page in (first, rest) for each in page.members]
+    assert given == [("m1", 1), ("m2", 2)]
+    await assert_sound(ledger)
+
+
+async def test_later_page_leaves_out_what_came_back_since(ledger: LedgerHarness, time: clock.ManualClock) -> None:
+    """Of a lot that had expired in part, what comes back after the first call stays lost on a later page of it."""
+    await ledger.post(earn("e1", "m1", 1, expires=START + 2 * HOUR), earn("e2", "m2", 10, expires=START + 2 * HOUR))
+    await ledger.post(spend("s1", "m2", 7))
+    time.value = NOW
+    first = await unexpire_lots(ledger, page_size=1)
+    time.value = NOW + HOUR
+    await ledger.post(reverse("r1", "s1"))
+    rest = await unexpire_lots(ledger, page_token=first.next_page_token)
+
+    assert [(each.member_id, each.amount) for page in (first, rest) for each in page.members] == [("m1", 1), ("m2", 3)]
+    assert (await ledger.balance("m2")).available == 3
+    await assert_sound(ledger)
+
+
+async def test_page_repeated_after_a_reversal_says_the_same(ledger: LedgerHarness, time: clock.ManualClock) -> None:
+    """What comes back to a lot that is over after the first call had not expired by it."""
+    await ledger.post(earn("e1", "m1", 10, expires=START + 2 * HOUR), spend("s1", "m1", 10))
+    time.value = NOW
+    first = await unexpire_lots(ledger)
+    time.value = START + 21 * HOUR
+    await ledger.post(reverse("r1", "s1"))
+
+    assert await unexpire_lots(ledger) == first
+    await assert_sound(ledger)
+
+
+@pytest.mark.parametrize("sweeps", [True, False])
+async def test_page_repeated_after_a_hold_timed_out_says_the_same(
+    ledger: LedgerHarness, time: clock.ManualClock, *, sweeps: bool
+) -> None:
+    """What a hold reserved until after the first call had not expired by it."""
+    await ledger.post(earn("e1", "m1", 10, expires=START + 2 * HOUR), hold("h1", "m1", 10, timeout_s=20 * 3600))
+    time.value = NOW
+    first = await unexpire_lots(ledger)
+    time.value = START + 21 * HOUR
+    if sweeps:
+        await booking.book_due(ledger.ledger)
+
+    assert await unexpire_lots(ledger) == first
+
+
+@pytest.mark.parametrize("sweeps", [True, False])
+async def test_what_a_hold_that_is_over_reserved_is_given_back(
+    ledger: LedgerHarness, time: clock.ManualClock, *, sweeps: bool
+) -> None:
+    """What a hold had all of when its lot ended, and that is over too, is given back, whether it is booked or not."""
+    await ledger.post(earn("e1", "m1", 10, expires=START + 2 * HOUR), hold("h1", "m1", 10, timeout_s=3 * 3600))
+    time.value = NOW
+    if sweeps:
+        await booking.book_due(ledger.ledger)
+
+    assert (await ledger.balance("m1")).lifetime_expired == 10
+    assert [(each.member_id, each.amount) for each in (await unexpire_lots(ledger)).members] == [("m1", 10)]
+    await assert_sound(ledger)

@@ -105,15 +105,13 @@ def unexpire(state: State, item: Operation) -> Posting:
     if item.expires_at is not None and item.expires_at <= state.now:
         raise errors.lot_life_empty(state.now, item.expires_at)
     state.book(wallet)
-    lots = [lot for lot in state.lots_of(wallet).values() if _has_expired_within(state, item, lot)]
-    lots = sorted(lots, key=lambda lot: lot.number)[:LOTS_MAX]
-    total = sum(lot.remaining for lot in lots)
+    amounts = _expired_amounts(state, item, wallet)
+    total = sum(amount for _, amount in amounts)
     if not state.has_room(wallet, total):
         raise errors.balance_limit(model.BALANCE_MAX)
     state.record(item, wallet, held_amount=total, expires_at=item.expires_at, detail=_decided(item))
     taking = state.start_taking(item.key, wallet, Kind.UNEXPIRY)
-    for lot in lots:
-        amount = lot.remaining
+    for lot, amount in amounts:
         state.take(taking, [lot], amount)
         row = state.follow(item.key, Kind.UNEXPIRY, wallet, amount, lot_number=lot.number)
         state.add_lot(
@@ -130,12 +128,23 @@ def unexpire(state: State, item: Operation) -> Posting:
     return Posting(state.now, total, item.expires_at, model.taken_parts(taking))
 
 
-def _has_expired_within(state: State, item: Operation, lot: Lot) -> bool:
+def _expired_amounts(state: State, item: Operation, wallet: Wallet) -> list[tuple[Lot, int]]:
+    """Lists the lots that are over and end within the time, the oldest first, with what is given back of each."""
     assert item.expired_from is not None, "A time that is asked for has a beginning."
     assert item.expired_until is not None, "A time that is asked for has an end."
-    if not lot.remaining or not lot.is_over(state.now) or lot.expires_at is None:
-        return False
-    return item.expired_from <= lot.expires_at < item.expired_until
+    found = []
+    for lot in sorted(state.lots_of(wallet).values(), key=lambda lot: lot.number):
+        if not lot.is_over(state.now) or lot.expires_at is None:
+            continue
+        if not item.expired_from <= lot.expires_at < item.expired_until:
+            continue
+        amount = lot.remaining
+        if item.expired_amounts is not None:
+            # What came back since had not expired then, and what was taken since is there no more.
+            amount = min(amount, item.expired_amounts.get(lot.number, 0))
+        if amount:
+            found.append((lot, amount))
+    return found[:LOTS_MAX]
 
 
 def _decided(item: Operation) -> model.Detail:

@@ -10,7 +10,7 @@ from services.kernel import db, ids, pages, requests
 from services.kernel import errors as kernel_errors
 from services.ledger import errors, fingerprints, model, refusals, views
 from services.ledger.decisions import giving
-from services.ledger.model import Kind, Operation, Owner
+from services.ledger.model import Kind, Operation
 from services.ledger.operations.posting import Ledger
 from services.ledger.store import members
 
@@ -107,10 +107,10 @@ async def _begin(ledger: Ledger, program_id: str, asked: Unexpiry) -> datetime:
 
 async def _find_wallets(
     ledger: Ledger, program_id: str, asked: Unexpiry, *, begun_at: datetime, after: int, limit: int
-) -> tuple[list[tuple[int, Owner]], int | None]:
+) -> tuple[list[members.Expired], int | None]:
     """Lists the wallets of a page, and the last one that was looked at; None where none is left."""
 
-    async def work(connection: db.Connection) -> tuple[list[tuple[int, Owner]], int | None]:
+    async def work(connection: db.Connection) -> tuple[list[members.Expired], int | None]:
         last, count = await members.bound_wallets(connection, program_id, after, EXAMINED_MAX)
         wallets = await members.list_expired_wallets(
             connection,
@@ -123,39 +123,37 @@ async def _find_wallets(
             limit=limit + 1,
         )
         if len(wallets) > limit:
-            return wallets[:limit], wallets[limit - 1][0]
+            return wallets[:limit], wallets[limit - 1].wallet_id
         return wallets, last if count == EXAMINED_MAX else None
 
     return await db.read(ledger.pool, work)
 
 
 async def _give_back(
-    ledger: Ledger, program_id: str, asked: Unexpiry, begun_at: datetime, wallets: Sequence[tuple[int, Owner]]
+    ledger: Ledger, program_id: str, asked: Unexpiry, begun_at: datetime, wallets: Sequence[members.Expired]
 ) -> list[views.UnexpiredMember]:
     """Gives back to some members, in as many rounds as the one with the most lots needs."""
-    amounts = {wallet_id: 0 for wallet_id, _ in wallets}
+    amounts = {each.wallet_id: 0 for each in wallets}
     refused: dict[int, kernel_errors.DomainError] = {}
     left = list(wallets)
     for number in range(ROUNDS_MAX):
-        outcomes = await ledger.post(
-            program_id, [_operation(asked, begun_at, wallet_id, owner, number) for wallet_id, owner in left]
-        )
+        outcomes = await ledger.post(program_id, [_operation(asked, begun_at, expired, number) for expired in left])
         more = []
-        for (wallet_id, owner), outcome in zip(left, outcomes, strict=True):
+        for expired, outcome in zip(left, outcomes, strict=True):
             posting = None if isinstance(outcome, kernel_errors.DomainError) else outcome.posting
             if posting is None:
-                refused[wallet_id] = _refusal(outcome)
+                refused[expired.wallet_id] = _refusal(outcome)
                 continue
-            amounts[wallet_id] += posting.amount
+            amounts[expired.wallet_id] += posting.amount
             if len(posting.parts) == giving.LOTS_MAX:
-                more.append((wallet_id, owner))
+                more.append(expired)
         left = more
         if not left:
             break
     return [
-        views.UnexpiredMember(member_id, amounts[wallet_id], refused.get(wallet_id))
-        for wallet_id, (member_id, _) in wallets
-        if amounts[wallet_id] or wallet_id in refused
+        views.UnexpiredMember(each.owner[0], amounts[each.wallet_id], refused.get(each.wallet_id))
+        for each in wallets
+        if amounts[each.wallet_id] or each.wallet_id in refused
     ]
 
 
@@ -165,21 +163,22 @@ def _refusal(outcome: model.Outcome | kernel_errors.DomainError) -> kernel_error
     return refusal
 
 
-def _operation(asked: Unexpiry, begun_at: datetime, wallet_id: int, owner: Owner, number: int) -> Operation:
+def _operation(asked: Unexpiry, begun_at: datetime, expired: members.Expired, number: int) -> Operation:
     """Makes one member's part; by the wallet, so that it is the same one whatever the member is called."""
     content = asked.content
     return Operation(
         request_id=asked.request_id,
-        key=_key(asked, wallet_id, number),
+        key=_key(asked, expired.wallet_id, number),
         kind=Kind.UNEXPIRE,
         occurred_at=None,
         cause=model.NO_CAUSE,
         content=content,
         fingerprint=fingerprints.fingerprint(Kind.UNEXPIRE, content),
-        owner=owner,
+        owner=expired.owner,
         expires_at=asked.expires_at,
         expired_from=asked.expired_from,
         expired_until=min(asked.expired_until, begun_at + MICROSECOND),
+        expired_amounts=expired.amounts,
         reason=asked.reason,
         actor=asked.actor,
     )

@@ -353,21 +353,45 @@ SELECT max(wallet_id) AS last, count(*) AS count
 FROM (SELECT wallet_id FROM wallets WHERE program_id = $1 AND wallet_id > $2 ORDER BY wallet_id LIMIT $3) AS next;
 
 -- list_expired_wallets --
--- Lists the wallets of an asset behind one and up to another, in which something that was earned by an instant expired
--- within a time, or was given back since that instant; without those of members who are forgotten.
-SELECT wallet.wallet_id, wallet.member_id
+-- Lists the wallets of an asset behind one and up to another, in which something expired within a time, with its lots
+-- and what of each had expired by an instant, as it was then; without those of members who are forgotten.
+SELECT wallet.wallet_id, wallet.member_id, expired.numbers, expired.amounts
 FROM wallets AS wallet
-WHERE wallet.program_id = $1 AND wallet.asset = $2 AND wallet.wallet_id > $3 AND wallet.wallet_id <= $4
-    AND wallet.member_id !~ '^forgotten-[0-9a-f-]{36}$'
-    AND EXISTS (
-        SELECT 1
-        FROM lots AS lot
+CROSS JOIN LATERAL (
+    SELECT
+        array_agg(lot.number ORDER BY lot.number) AS numbers, array_agg(lot.rest ORDER BY lot.number) AS amounts
+    FROM (
+        SELECT lots.number, (lots.amount - coalesce(taken.amount, 0))::bigint AS rest
+        FROM lots
         INNER JOIN journal AS origin
-            ON origin.program_id = $1 AND origin.wallet_id = wallet.wallet_id AND origin.sequence = lot.number
-        WHERE lot.program_id = $1 AND lot.wallet_id = wallet.wallet_id AND lot.effective_at IS NOT NULL AND (
-            (lot.remaining > 0 AND lot.expires_at >= $5 AND lot.expires_at < $6 AND origin.posted_at <= $7)
-            OR (lot.origin = 'UNEXPIRY' AND lot.effective_at >= $7)
-        )
+            ON origin.program_id = $1 AND origin.wallet_id = wallet.wallet_id AND origin.sequence = lots.number
+        LEFT JOIN (
+            SELECT allocation.lot_number, sum(allocation.amount) AS amount
+            FROM allocations AS allocation
+            LEFT JOIN holds AS hold
+                ON hold.program_id = $1 AND allocation.kind = 'HOLD' AND hold.hold_id = allocation.root_id
+            WHERE allocation.program_id = $1 AND allocation.wallet_id = wallet.wallet_id
+                AND allocation.allocated_at <= $7
+                -- What was given back in that very instant was so because of this.
+                AND NOT (allocation.kind = 'UNEXPIRY' AND allocation.allocated_at = $7)
+                -- A hold whose time was over by then took nothing, whether that is booked or not.
+                AND (hold.state = 'ACTIVE' AND hold.expires_at <= $7) IS NOT TRUE
+            GROUP BY allocation.lot_number
+        ) AS taken ON taken.lot_number = lots.number
+        WHERE lots.program_id = $1 AND lots.wallet_id = wallet.wallet_id AND lots.effective_at IS NOT NULL
+            AND lots.expires_at >= $5 AND lots.expires_at < $6 AND origin.posted_at <= $7
+    ) AS lot
+    WHERE lot.rest > 0
+) AS expired
+WHERE wallet.program_id = $1 AND wallet.asset = $2 AND wallet.wallet_id > $3 AND wallet.wallet_id <= $4
+    AND wallet.member_id !~ '^forgotten-[0-9a-f-]{36}$' AND expired.numbers IS NOT NULL
+    -- What was taken is looked at only where something ended within the time.
+    AND (
+        SELECT true
+        FROM lots AS ended
+        WHERE ended.program_id = $1 AND ended.wallet_id = wallet.wallet_id AND ended.effective_at IS NOT NULL
+            AND ended.expires_at >= $5 AND ended.expires_at < $6
+        LIMIT 1
     )
 ORDER BY wallet.wallet_id
 LIMIT $8;

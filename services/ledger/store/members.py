@@ -11,6 +11,15 @@ from services.ledger.store import QUERIES, writing
 
 
 @dataclass(frozen=True, slots=True)
+class Expired:
+    """What had expired in a wallet by an instant, by the number of the lot, and whose it is."""
+
+    wallet_id: int
+    owner: Owner
+    amounts: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """What stands for a request that is no operation of one member."""
 
@@ -62,9 +71,12 @@ async def list_expired_wallets(
     expired: tuple[datetime, datetime],
     known_at: datetime,
     limit: int,
-) -> list[tuple[int, Owner]]:
-    """Lists wallets behind one and up to another in which something expired within a time, as was known then."""
+) -> list[Expired]:
+    """Lists wallets behind one and up to another in which something expired within a time, as it was known then."""
     rows = await connection.fetch(
         QUERIES["list_expired_wallets"], program_id, asset, *between, *expired, known_at, limit
     )
-    return [(row["wallet_id"], (row["member_id"], asset)) for row in rows]
+    return [
+        Expired(row["wallet_id"], (row["member_id"], asset), dict(zip(row["numbers"], row["amounts"], strict=True)))
+        for row in rows
+    ]
