@@ -52,6 +52,7 @@ async def _check_sums(connection: db.Connection, time: clock.Clock) -> list[Chec
         await _row(connection, "check_budgets", "budgets against the journal", counts["budgets"]),
         await _row(connection, "check_budget_uses", "what budgets gave against what was earned", counts["budgets"]),
         await _row(connection, "check_cashbacks", "cashbacks against purchases", entries),
+        await _row(connection, "check_exchanges", "exchanges against their rates", entries),
         CheckRow("liability against balances", lots, tuple(await liability.find_problems(connection, now))),
         CheckRow("expiries against time", lots + counts["holds"], tuple(unbooked)),
         *await feed.check(connection, QUERIES["check_positions"]),

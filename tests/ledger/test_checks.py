@@ -13,6 +13,7 @@ MINE = "WHERE member_id = 'm1' AND asset = 'points'"
 JOURNAL, ALLOCATIONS = "journal against balances", "lots against allocations"
 TAKEN, BUDGETS = "what was taken against allocations", "budgets against the journal"
 USES, CASHBACKS = "what budgets gave against what was earned", "cashbacks against purchases"
+RATES = "exchanges against their rates"
 HELD = "balances against lots and holds"
 WRONG = [
     (JOURNAL, f"UPDATE wallets SET balance = balance + 1, earned = earned + 1 {MINE}"),
@@ -31,6 +32,8 @@ WRONG = [
     (BUDGETS, "UPDATE budget_shards SET remaining = remaining + 1 WHERE budget_id = 'b1' AND shard = 0"),
     (USES, "UPDATE budget_shards SET given = given + 1 WHERE budget_id = 'b1' AND shard = 0"),
     (USES, "UPDATE budget_shards SET held = held + 1, given = given - 1 WHERE budget_id = 'b1' AND shard = 0"),
+    (RATES, "UPDATE journal SET detail = jsonb_set(detail, '{rounding}', '987654321') WHERE kind = 'EXCHANGE'"),
+    (RATES, "DELETE FROM journal WHERE kind = 'EXCHANGE' AND leg > 0"),
     (CASHBACKS, f"UPDATE wallets SET remainder = remainder + 1 {MINE}"),
     (CASHBACKS, f"UPDATE wallets SET cashback_due = cashback_due + 1 {MINE}"),
 ]

@@ -120,6 +120,21 @@ async def test_exchange_moves_value_at_the_rate_in_force(ledger: LedgerHarness) 
     await assert_sound(ledger)
 
 
+async def test_rounding_account_has_what_was_not_given(ledger: LedgerHarness) -> None:
+    """What members gave up is worth what they were given and what the rounding account has, rate by rate."""
+    await happen(ledger, earn("e1", amount=1000), earn("e2", "m2", 1000))
+    for version, (numerator, denominator) in enumerate([(7, 30), (30, 7)], start=1):
+        await set_rate(ledger, numerator, denominator)
+        both = [exchange(f"x{version}-{member}", member, 50 + version) for member in ("m1", "m2")]
+        postings = await happen(ledger, *both)
+        row = await ledger.ledger.pool.fetchrow("SELECT * FROM roundings WHERE rate_version = $1", version)
+        assert row is not None
+
+        worth = sum(posting.amount * numerator - posting.given * denominator for posting in postings)
+        assert tuple(row.values()) == ("demo", "points", "credits", version, denominator, 2, worth)
+    await assert_sound(ledger)
+
+
 async def test_exchange_is_refused_for_its_reasons(ledger: LedgerHarness) -> None:
     """No rate, nothing for it, and too little to give up each have their reason, which says what there is."""
     await set_rate(ledger, 1, 30)

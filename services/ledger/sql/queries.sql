@@ -511,6 +511,22 @@ INNER JOIN wallets AS wallet ON wallet.program_id = exact.program_id AND wallet.
 WHERE wallet.remainder + wallet.cashback_due * 10000 <> exact.parts
 LIMIT 20;
 
+-- check_exchanges --
+-- Compares exchanges with their rates: what was taken is worth what was given and the rounding; across programs.
+SELECT taken.program_id, taken.request_id, -taken.amount AS taken, coalesce(given.amount, 0) AS given
+FROM journal AS taken
+LEFT JOIN journal AS given
+    ON given.program_id = taken.program_id AND given.request_id = taken.request_id AND given.leg > 0
+        AND given.kind = 'EXCHANGE'
+WHERE taken.kind = 'EXCHANGE' AND taken.leg = 0 AND taken.refusal IS NULL AND (
+    given.amount IS NULL
+    OR given.amount <> (taken.detail ->> 'given')::bigint
+    OR -taken.amount * (taken.detail ->> 'numerator')::numeric
+    <> given.amount * (taken.detail ->> 'denominator')::numeric + (taken.detail ->> 'rounding')::numeric
+    OR (taken.detail ->> 'rounding')::numeric NOT BETWEEN 0 AND (taken.detail ->> 'numerator')::numeric - 1
+)
+LIMIT 20;
+
 -- check_positions --
 -- Compares each head with the positions of the journal: no gap, none beyond, none without a head; across programs.
 SELECT

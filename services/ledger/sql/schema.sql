@@ -150,6 +150,19 @@ CROSS JOIN LATERAL (
 ) AS side (account, amount)
 WHERE side.amount <> 0;
 
+-- The rounding account of exchanges: what was taken is worth what was given and so many parts of a smallest unit, each
+-- one through the denominator of the rate.
+CREATE VIEW roundings AS
+SELECT
+    journal.program_id, wallets.asset AS from_asset, journal.detail ->> 'to_asset' AS to_asset,
+    (journal.detail ->> 'rate_version')::integer AS rate_version,
+    (journal.detail ->> 'denominator')::bigint AS denominator,
+    count(*) AS exchanges, sum((journal.detail ->> 'rounding')::bigint) AS parts
+FROM journal
+INNER JOIN wallets ON wallets.program_id = journal.program_id AND wallets.wallet_id = journal.wallet_id
+WHERE journal.kind = 'EXCHANGE' AND journal.leg = 0 AND journal.refusal IS NULL
+GROUP BY 1, 2, 3, 4, 5;
+
 -- A parcel of value with its own life. Its number is that of the entry that made it.
 -- amount = remaining + what allocations took.
 CREATE TABLE lots (
@@ -408,4 +421,4 @@ GRANT UPDATE (told_percent, alert_count) ON budgets TO ledger_service;
 GRANT SELECT, INSERT ON seal_blocks, seal_heads TO ledger_service;
 GRANT SELECT, INSERT, UPDATE ON wallets, lots, holds, budget_shards, feed_heads, feed_cursors TO ledger_service;
 GRANT SELECT, INSERT, DELETE ON feed_dead_letters TO ledger_service;
-GRANT SELECT ON entries, schema_migrations TO ledger_service;
+GRANT SELECT ON entries, roundings, schema_migrations TO ledger_service;

@@ -726,7 +726,8 @@ Global___Adjust: _TypeAlias = Adjust  # noqa: Y015
 @_typing.final
 class Exchange(_message.Message):
     """Turns one asset of a member into another at the rate that is stored when it is posted. Takes no more than the least
-    amount that gives the same; the fraction of a smallest unit that is not given goes to the rounding account.
+    amount that gives the same; the fraction of a smallest unit that is not given goes to the rounding account, which is
+    kept for each version of a rate.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
