@@ -727,7 +727,7 @@ Global___Adjust: _TypeAlias = Adjust  # noqa: Y015
 class Exchange(_message.Message):
     """Turns one asset of a member into another at the rate that is stored when it is posted. Takes no more than the least
     amount that gives the same; the fraction of a smallest unit that is not given goes to the rounding account, which is
-    kept for each version of a rate.
+    kept for each version of a rate. What is given does not expire and is not promotional, whatever was taken.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1109,7 +1109,7 @@ class Balance(_message.Message):
     """Is owed, and repaid by what is earned next."""
     @_builtins.property
     def next_expiry(self) -> Global___NextExpiry:
-        """Tells what expires next; absent where nothing does."""
+        """Tells what expires next, by the ends that lots have now; absent where nothing does."""
 
     def __init__(
         self,

@@ -116,7 +116,9 @@ class LedgerServiceServicer:
     def GetBalances(self, request, context):
         """Tells the balances of a member, now or at any past or future instant.
 
-        A member without any wallet has one balance of zero `points`.
+        A member without any wallet has one balance of zero `points`. What is being posted in the very moment of the call
+        may count for an instant before it, once it is there: of an instant some seconds ago nothing changes any more, but
+        `next_expiry`, which goes by the ends that lots have now.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -152,10 +154,11 @@ class LedgerServiceServicer:
 
         An entry counts when it was posted, an expiry when the value was over, however late that is booked: what was told
         of a time that has passed never changes. So `closing` is what `GetBalances` tells of the last instant before
-        `end_time`, as available, held and pending together, with two differences. An earn that is dated back or ahead
-        counts there from when its fact occurred or its value took effect, and here from when it was posted. And what a
-        debt takes from `available` there stays in `closing` until it is repaid. A `start_time` that is not before
-        `end_time` is refused with `FIELD_INVALID`.
+        `end_time`, as available, held and pending together, with three differences. An earn that is dated back or ahead
+        counts there from when its fact occurred or its value took effect, and here from when it was posted. What a debt
+        takes from `available` there stays in `closing` until it is repaid. And of an `end_time` in the future, what will
+        expire by then is told there, and here only what has happened. A `start_time` that is not before `end_time` is
+        refused with `FIELD_INVALID`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

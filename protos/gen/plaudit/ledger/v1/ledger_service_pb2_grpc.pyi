@@ -44,7 +44,9 @@ class LedgerServiceStub:
     GetBalances: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.GetBalancesRequest, _ledger_service_pb2.GetBalancesResponse]
     """Tells the balances of a member, now or at any past or future instant.
 
-    A member without any wallet has one balance of zero `points`.
+    A member without any wallet has one balance of zero `points`. What is being posted in the very moment of the call
+    may count for an instant before it, once it is there: of an instant some seconds ago nothing changes any more, but
+    `next_expiry`, which goes by the ends that lots have now.
     """
     BatchGetBalances: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.BatchGetBalancesRequest, _ledger_service_pb2.BatchGetBalancesResponse]
     """Tells the balances of 1 to 1,000 members at one instant, in the order of the request."""
@@ -62,10 +64,11 @@ class LedgerServiceStub:
 
     An entry counts when it was posted, an expiry when the value was over, however late that is booked: what was told
     of a time that has passed never changes. So `closing` is what `GetBalances` tells of the last instant before
-    `end_time`, as available, held and pending together, with two differences. An earn that is dated back or ahead
-    counts there from when its fact occurred or its value took effect, and here from when it was posted. And what a
-    debt takes from `available` there stays in `closing` until it is repaid. A `start_time` that is not before
-    `end_time` is refused with `FIELD_INVALID`.
+    `end_time`, as available, held and pending together, with three differences. An earn that is dated back or ahead
+    counts there from when its fact occurred or its value took effect, and here from when it was posted. What a debt
+    takes from `available` there stays in `closing` until it is repaid. And of an `end_time` in the future, what will
+    expire by then is told there, and here only what has happened. A `start_time` that is not before `end_time` is
+    refused with `FIELD_INVALID`.
     """
     PreviewSpend: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.PreviewSpendRequest, _ledger_service_pb2.PreviewSpendResponse]
     """Tells what a spend would take now, lot by lot, without taking it; refused as the spend would be, with
@@ -113,7 +116,9 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     GetBalances: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetBalancesRequest, _ledger_service_pb2.GetBalancesResponse]  # type: ignore[assignment]
     """Tells the balances of a member, now or at any past or future instant.
 
-    A member without any wallet has one balance of zero `points`.
+    A member without any wallet has one balance of zero `points`. What is being posted in the very moment of the call
+    may count for an instant before it, once it is there: of an instant some seconds ago nothing changes any more, but
+    `next_expiry`, which goes by the ends that lots have now.
     """
     BatchGetBalances: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.BatchGetBalancesRequest, _ledger_service_pb2.BatchGetBalancesResponse]  # type: ignore[assignment]
     """Tells the balances of 1 to 1,000 members at one instant, in the order of the request."""
@@ -131,10 +136,11 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
 
     An entry counts when it was posted, an expiry when the value was over, however late that is booked: what was told
     of a time that has passed never changes. So `closing` is what `GetBalances` tells of the last instant before
-    `end_time`, as available, held and pending together, with two differences. An earn that is dated back or ahead
-    counts there from when its fact occurred or its value took effect, and here from when it was posted. And what a
-    debt takes from `available` there stays in `closing` until it is repaid. A `start_time` that is not before
-    `end_time` is refused with `FIELD_INVALID`.
+    `end_time`, as available, held and pending together, with three differences. An earn that is dated back or ahead
+    counts there from when its fact occurred or its value took effect, and here from when it was posted. What a debt
+    takes from `available` there stays in `closing` until it is repaid. And of an `end_time` in the future, what will
+    expire by then is told there, and here only what has happened. A `start_time` that is not before `end_time` is
+    refused with `FIELD_INVALID`.
     """
     PreviewSpend: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.PreviewSpendRequest, _ledger_service_pb2.PreviewSpendResponse]  # type: ignore[assignment]
     """Tells what a spend would take now, lot by lot, without taking it; refused as the spend would be, with
@@ -191,7 +197,9 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ledger_service_pb2.GetBalancesResponse, _abc.Awaitable[_ledger_service_pb2.GetBalancesResponse]]:
         """Tells the balances of a member, now or at any past or future instant.
 
-        A member without any wallet has one balance of zero `points`.
+        A member without any wallet has one balance of zero `points`. What is being posted in the very moment of the call
+        may count for an instant before it, once it is there: of an instant some seconds ago nothing changes any more, but
+        `next_expiry`, which goes by the ends that lots have now.
         """
 
     @_abc_1.abstractmethod
@@ -233,10 +241,11 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
 
         An entry counts when it was posted, an expiry when the value was over, however late that is booked: what was told
         of a time that has passed never changes. So `closing` is what `GetBalances` tells of the last instant before
-        `end_time`, as available, held and pending together, with two differences. An earn that is dated back or ahead
-        counts there from when its fact occurred or its value took effect, and here from when it was posted. And what a
-        debt takes from `available` there stays in `closing` until it is repaid. A `start_time` that is not before
-        `end_time` is refused with `FIELD_INVALID`.
+        `end_time`, as available, held and pending together, with three differences. An earn that is dated back or ahead
+        counts there from when its fact occurred or its value took effect, and here from when it was posted. What a debt
+        takes from `available` there stays in `closing` until it is repaid. And of an `end_time` in the future, what will
+        expire by then is told there, and here only what has happened. A `start_time` that is not before `end_time` is
+        refused with `FIELD_INVALID`.
         """
 
     @_abc_1.abstractmethod
