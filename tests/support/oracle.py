@@ -49,10 +49,10 @@ class Oracle:
         return answers
 
     def _is_nobodys(self, first: Ask, answer: Answer) -> bool:
-        """Tells whether an outcome is that of whoever asks: a refusal to one in whose wallet nothing had happened."""
+        """Tells whether an outcome is that of whoever asks: nothing happened by it, nor before in that wallet."""
         before = takewhile(lambda outcome: outcome[0] is not first, self.outcomes.values())
-        happened = (ask for ask, ended in before if not ended.reason)
-        return bool(answer.reason) and all(
+        happened = (ask for ask, ended in before if _has_happened(ask, ended))
+        return not _has_happened(first, answer) and all(
             first.owner not in ((ask.member, ask.asset), (ask.member, ask.to_asset)) for ask in happened
         )
 
@@ -75,3 +75,8 @@ class Oracle:
     def standing(self, owner: Owner, t: datetime) -> Standing:
         """Tells how a member stands in one asset at any instant, by what is known now."""
         return self.book.wallets.get(owner, Wallet(owner)).standing(t)
+
+
+def _has_happened(ask: Ask, answer: Answer) -> bool:
+    """Tells whether anything happened: not by a refusal, nor by an end or a return that found nothing."""
+    return not answer.reason and (ask.kind not in ("expire", "unexpire") or answer.amount > 0)
