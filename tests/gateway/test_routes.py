@@ -36,6 +36,8 @@ def table(**methods: tuple[str, str]) -> routes.Table:
         ("GET", "/v1/members/m:cancel/balances", "GetBalances", ["m:cancel"]),
         ("GET", "/v1/members/a+b", "GetMember", ["a+b"]),
         ("POST", "/v1/members/m-1/adjustments", "Adjust", ["m-1"]),
+        ("POST", "/v1/budgets/b-1:fund", "FundBudget", ["b-1"]),
+        ("POST", "/v1/budgets/b-1:close", "CloseBudget", ["b-1"]),
         ("GET", "/v1/members/m-1/statement", "ListEntries", ["m-1"]),
         ("GET", "/v1/members/m-1/statement:summarize", "SummarizeStatement", ["m-1"]),
         ("POST", "/v1/lots:unexpire", "UnexpireLots", []),

@@ -187,6 +187,26 @@ async def test_staff_adjusts_with_a_reason(stack: Stack) -> None:
     }
 
 
+async def test_staff_keeps_a_budget(stack: Stack) -> None:
+    """A budget is made, funded once however often it is asked for, shown and closed by the staff alone."""
+    path, funding = "/v1/budgets/spring", key()
+    async with stack.client() as product, stack.client(staff_token(stack)) as staff:
+        made = await staff.post("/v1/budgets", json={"budgetId": "spring", "asset": "points"}, headers=key())
+        refused = await product.post(f"{path}:fund", json={"amount": "500"}, headers=funding)
+        for _ in range(2):
+            funded = await staff.post(f"{path}:fund", json={"amount": "500"}, headers=funding)
+        open_one = (await staff.get(path)).json()
+        closed = await staff.post(f"{path}:close", json={}, headers=key())
+        shown = (await staff.get(path)).json()
+        late = await staff.post(f"{path}:fund", json={"amount": "1"}, headers=key())
+
+    assert (made.status_code, refused.status_code, refused.json()["reason"]) == (200, 403, "SCOPE_MISSING"), made.text
+    assert (funded.json()["posting"]["amount"], funded.headers["idempotency-replayed"]) == ("500", "true")
+    assert (open_one["left"], open_one["closed"]) == ("500", False)
+    assert (closed.json()["posting"]["amount"], shown["left"], shown["closed"]) == ("500", "0", True)
+    assert (late.status_code, late.json()["reason"]) == (409, "BUDGET_CLOSED")
+
+
 async def test_same_event_id_in_two_programs(stack: Stack, other_api_key: str) -> None:
     """The same event id is new to each program and pays in the one that has a rule for it."""
     sent = purchase("shared-1", "shared", 900)
