@@ -48,6 +48,7 @@ async def _check_sums(connection: db.Connection, time: clock.Clock) -> list[Chec
         await _row(connection, "check_lots", "lots against allocations", lots),
         await _row(connection, "check_wallet_lots", "balances against lots and holds", wallets),
         await _row(connection, "check_wallet_traits", "traits of wallets against lots", lots),
+        await _row(connection, "check_lot_ends", "ends of lots against what was told", lots),
         await _row(connection, "check_takings", "what was taken against allocations", counts["holds"]),
         await _row(connection, "check_budgets", "budgets against the journal", counts["budgets"]),
         await _row(connection, "check_budget_uses", "what budgets gave against what was earned", counts["budgets"]),

@@ -13,6 +13,7 @@ MINE = "WHERE member_id = 'm1' AND asset = 'points'"
 JOURNAL, ALLOCATIONS = "journal against balances", "lots against allocations"
 TAKEN, BUDGETS = "what was taken against allocations", "budgets against the journal"
 USES, CASHBACKS = "what budgets gave against what was earned", "cashbacks against purchases"
+ENDS = "ends of lots against what was told"
 RATES = "exchanges against their rates"
 HELD = "balances against lots and holds"
 WRONG = [
@@ -27,6 +28,8 @@ WRONG = [
     (ALLOCATIONS, "DELETE FROM allocations WHERE kind = 'SPEND'"),
     (HELD, "UPDATE holds SET amount = amount + 1 WHERE state = 'ACTIVE'"),
     (HELD, "UPDATE lots SET is_open = NOT is_open WHERE remaining > 0"),
+    (ENDS, "UPDATE lots SET expires_at = '2099-01-01' WHERE number = 1"),
+    (ENDS, "UPDATE lots SET expires_at = expires_at + interval '1 second' WHERE expires_at IS NOT NULL"),
     (TAKEN, "UPDATE holds SET captured = captured - 1 WHERE state = 'CAPTURED'"),
     (TAKEN, "UPDATE allocations SET root_id = gen_random_uuid() WHERE kind = 'SPEND'"),
     (BUDGETS, "UPDATE budget_shards SET remaining = remaining + 1 WHERE budget_id = 'b1' AND shard = 0"),

@@ -435,6 +435,34 @@ WHERE (lot.priority <> 0 AND NOT wallet.has_priorities)
     OR (NOT wallet.has_waiting AND (lot.effective_at IS NULL OR lot.effective_at > origin.posted_at))
 LIMIT 20;
 
+-- check_lot_ends --
+-- Compares the ends of lots with what was told of them, but of those that live as long as the member is active; across
+-- programs.
+SELECT lot.program_id, lot.wallet_id, lot.number, lot.expires_at, origin.expires_at AS told
+FROM lots AS lot
+INNER JOIN journal AS origin
+    ON origin.program_id = lot.program_id AND origin.wallet_id = lot.wallet_id AND origin.sequence = lot.number
+WHERE lot.expires_at IS DISTINCT FROM origin.expires_at
+    AND coalesce(lot.expiry_policy, '') NOT LIKE '1:rolling:%'
+    AND NOT EXISTS (
+        SELECT 1
+        FROM journal AS later
+        WHERE later.program_id = lot.program_id AND later.wallet_id = lot.wallet_id AND later.refusal IS NULL AND (
+            (
+                later.kind = 'CONFIRM' AND later.target_id = origin.request_id
+                AND later.expires_at IS NOT DISTINCT FROM lot.expires_at
+            )
+            -- What is given back has its end from what asked for it.
+            OR (
+                origin.kind = 'UNEXPIRY' AND later.kind = 'UNEXPIRE' AND later.request_id = origin.request_id
+                AND later.expires_at IS NOT DISTINCT FROM lot.expires_at
+            )
+            -- Ended before its time.
+            OR (later.kind = 'EXPIRE' AND later.posted_at = lot.expires_at)
+        )
+    )
+LIMIT 20;
+
 -- check_takings --
 -- Compares what operations took from lots with what the journal says that they took, less what was given back; across
 -- programs.
