@@ -15,18 +15,17 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from services.kernel import errors, ids, logs, metrics
 
-Line = tuple[str, bool]  # a key, and whether submissions of many items stand in it
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
 # A transaction of this size pays the commit well and still answers within a tenth of a second.
 ITEMS_MAX = 1000
-# What may wait in one process, of each of the two: some seconds of work, so that callers are refused before they time
-# out.
+# What may wait in one process, in lines of few and in lines of many: some seconds of work, so that callers are refused
+# before they time out.
 QUEUED_MAX = 20_000
 # Two batches of one line overlap the thinking of one with the writing of the other; more fight for the same rows.
 LANES_PER_LINE = 2
@@ -42,6 +41,13 @@ GATHER_S = 0.01
 FEW_MAX = 10
 # Batches in one process over all keys; below the size of the connection pool.
 LANES_MAX = 8
+
+
+class _Line(NamedTuple):
+    """Where submissions of a key wait: those of many items in one, those of few in another."""
+
+    key: str
+    is_many: bool
 
 
 @dataclass(slots=True)
@@ -75,11 +81,12 @@ class Batcher(Generic[Item, Outcome]):
         self._queued_max = queued_max
         self._items_for_next_lane = items_for_next_lane
         self._weigh = weigh
-        self._queues: dict[Line, deque[_Submission[Item, Outcome]]] = {}
-        self._lanes: dict[Line, int] = {}
-        self._waiting: dict[Line, int] = {}
+        self._queues: dict[_Line, deque[_Submission[Item, Outcome]]] = {}
+        self._lanes: dict[_Line, int] = {}
+        self._waiting: dict[_Line, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(LANES_MAX)
+        # By whether it waits in lines of many.
         self._queued = {False: 0, True: 0}
         self._closed = False
         # Asked for when somebody looks: kept up to date at each submission, it cost as much as all the rest of one.
@@ -99,7 +106,7 @@ class Batcher(Generic[Item, Outcome]):
         if self._queued[is_many] + weight > self._queued_max:
             raise errors.queue_full(self._queued_max)
         submission: _Submission[Item, Outcome] = _Submission(items, weight, asyncio.get_running_loop().create_future())
-        line = (key, is_many)
+        line = _Line(key, is_many)
         queue = self._queues.setdefault(line, deque())
         queue.append(submission)
         self._queued[is_many] += weight
@@ -118,20 +125,20 @@ class Batcher(Generic[Item, Outcome]):
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _drain(self, line: Line, queue: deque[_Submission[Item, Outcome]]) -> None:
+    async def _drain(self, line: _Line, queue: deque[_Submission[Item, Outcome]]) -> None:
         """Runs batches of one line until nobody waits. Between the last look and the end nothing is awaited."""
         while queue:
             async with self._slots:
                 await self._gather(line)
                 batch = self._take(line, queue)
                 if batch:
-                    await self._settle(line[0], batch)
+                    await self._settle(line.key, batch)
         self._lanes[line] -= 1
         if not self._lanes[line]:
             del self._lanes[line], self._waiting[line]
             del self._queues[line]
 
-    async def _gather(self, line: Line) -> None:
+    async def _gather(self, line: _Line) -> None:
         """Lets the loop turn for as long as that brings more, but not for long."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + GATHER_S
@@ -141,12 +148,12 @@ class Batcher(Generic[Item, Outcome]):
             idle_turns = idle_turns + 1 if self._waiting[line] == waiting else 0
             waiting = self._waiting[line]
 
-    def _take(self, line: Line, queue: deque[_Submission[Item, Outcome]]) -> list[_Submission[Item, Outcome]]:
+    def _take(self, line: _Line, queue: deque[_Submission[Item, Outcome]]) -> list[_Submission[Item, Outcome]]:
         batch: list[_Submission[Item, Outcome]] = []
         room = self._items_max
         while queue and queue[0].weight <= room:
             submission = queue.popleft()
-            self._queued[line[1]] -= submission.weight
+            self._queued[line.is_many] -= submission.weight
             self._waiting[line] -= submission.weight
             if not submission.future.cancelled():
                 batch.append(submission)

@@ -133,6 +133,8 @@ async def test_worker_that_begins_drains_at_once(
     async with working(redis_server, drain_job(due_pool, time)):
         await eventually(is_done(due_pool, 3), within_s=15)
 
+    assert set((await worked(due_pool)).values()) == {1}
+
 
 @pytest.mark.usefixtures("frequent_sweep")
 async def test_flushed_redis_loses_nothing(
