@@ -24,9 +24,8 @@ WHERE head.position > coalesce(newest.last_position, 0)
 ORDER BY waiting.posted_at NULLS FIRST, head.program_id, head.partition
 LIMIT $1;
 
--- read_partitions --
--- Tells how far each partition of a program that has a head or a block reaches and is sealed, and since when the next
--- row waits; nothing of that where there is none.
+-- list_sealed_partitions --
+-- Lists the partitions of a program that have blocks.
 WITH RECURSIVE sealed AS (
     -- One look at the index for each partition, however many blocks it has.
     (SELECT block.partition FROM seal_blocks AS block WHERE block.program_id = $1 ORDER BY block.partition LIMIT 1)
@@ -40,10 +39,16 @@ WITH RECURSIVE sealed AS (
         ORDER BY block.partition
         LIMIT 1
     ) AS following
-), known AS (
+)
+SELECT partition FROM sealed;
+
+-- read_partitions --
+-- Tells how far each partition of a program that has a head, or is one of some, reaches and is sealed, and since when
+-- the next row waits; nothing of that where there is none.
+WITH known AS (
     SELECT partition FROM feed_heads WHERE program_id = $1
     UNION
-    SELECT partition FROM sealed
+    SELECT partition FROM unnest($2::smallint[]) AS sealed (partition)
 )
 SELECT
     known.partition, coalesce(head.position, 0) AS head_position, coalesce(newest.number, 0) AS number,
@@ -115,25 +120,11 @@ FROM seal_blocks
 WHERE program_id = $1 AND (partition, number) IN (SELECT * FROM unnest($2::smallint[], $3::bigint[]));
 
 -- list_tips --
--- Tells the newest block of each partition of a program that was sealed before an instant.
-WITH RECURSIVE sealed AS (
-    -- One look at the index for each partition, however many blocks it has.
-    (SELECT block.partition FROM seal_blocks AS block WHERE block.program_id = $1 ORDER BY block.partition LIMIT 1)
-    UNION ALL
-    SELECT following.partition
-    FROM sealed
-    CROSS JOIN LATERAL (
-        SELECT block.partition
-        FROM seal_blocks AS block
-        WHERE block.program_id = $1 AND block.partition > sealed.partition
-        ORDER BY block.partition
-        LIMIT 1
-    ) AS following
-)
+-- Tells the newest block of each of some partitions of a program that was sealed before an instant.
 SELECT
     block.program_id, block.partition, block.number, block.first_position, block.last_position, block.previous_hash,
     block.root, block.sealed_at, block.format
-FROM sealed
+FROM unnest($3::smallint[]) AS sealed (partition)
 CROSS JOIN LATERAL (
     SELECT
         program_id, partition, number, first_position, last_position, previous_hash, root, sealed_at, format

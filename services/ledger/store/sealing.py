@@ -60,7 +60,13 @@ async def list_unsealed(connection: db.Connection, limit: int) -> list[Waiting]:
 
 async def read_partitions(connection: db.Connection, program_id: str) -> list[Standing]:
     """Tells how far each partition of a program is sealed, of those that have a head or a block."""
-    return [Standing(*row) for row in await connection.fetch(QUERIES["read_partitions"], program_id)]
+    sealed = await _list_sealed_partitions(connection, program_id)
+    return [Standing(*row) for row in await connection.fetch(QUERIES["read_partitions"], program_id, sealed)]
+
+
+async def _list_sealed_partitions(connection: db.Connection, program_id: str) -> list[int]:
+    """Lists the partitions of a program that have blocks, whatever heads its feed has."""
+    return [row["partition"] for row in await connection.fetch(QUERIES["list_sealed_partitions"], program_id)]
 
 
 async def find_newest_posting(connection: db.Connection) -> datetime | None:
@@ -107,7 +113,8 @@ async def find_blocks(
 
 async def list_tips(connection: db.Connection, program_id: str, before: datetime) -> list[StoredBlock]:
     """Tells the newest block of each partition that was sealed before an instant."""
-    return [_block(row) for row in await connection.fetch(QUERIES["list_tips"], program_id, before)]
+    sealed = await _list_sealed_partitions(connection, program_id)
+    return [_block(row) for row in await connection.fetch(QUERIES["list_tips"], program_id, before, sealed)]
 
 
 async def insert_block(connection: db.Connection, block: Block) -> bool:
