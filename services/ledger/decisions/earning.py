@@ -1,9 +1,7 @@
 """Earning: lots are made, confirmed, cancelled and taken back. Pure."""
 
-from collections.abc import Callable
 from datetime import datetime
 
-from services.kernel import errors as kernel_errors
 from services.ledger import errors, expiry, model
 from services.ledger.decisions import budgets
 from services.ledger.model import ClawBackPolicy, Kind, Lot, Operation, Posting, Target, Wallet
@@ -162,24 +160,27 @@ def cancel(state: State, item: Operation) -> Posting:
 
 
 def _pending(state: State, item: Operation) -> tuple[Wallet, Lot, Target]:
-    wallet, lot, target = _find(state, item, errors.earn_not_pending)
+    target = _target(state, item)
+    if target.number is None:
+        raise errors.earn_not_pending(item.target_id)
+    wallet, lot = _lot(state, target, target.number)
     is_pending = lot.effective_at is None or lot.effective_at > state.now
     if not is_pending or lot.remaining < lot.amount:
         raise errors.earn_not_pending(item.target_id)
     return wallet, lot, target
 
 
-def _find(
-    state: State, item: Operation, nothing: Callable[[str], kernel_errors.DomainError]
-) -> tuple[Wallet, Lot, Target]:
-    """Gives the lot of an earn. Raises EARN_NOT_FOUND, and what `nothing` says of a share that was less than a unit."""
+def _target(state: State, item: Operation) -> Target:
+    """Gives the earn that an operation is about; one of less than a unit made no lot. Raises EARN_NOT_FOUND."""
     target = state.targets.get(item.target_key) if item.target_key else None
     if target is None or target.kind is not Kind.EARN:
         raise errors.earn_not_found(item.target_id)
-    if target.number is None:
-        raise nothing(item.target_id)
+    return target
+
+
+def _lot(state: State, target: Target, number: int) -> tuple[Wallet, Lot]:
     wallet = state.by_id[target.wallet_id]
-    return wallet, state.lots_of(wallet)[target.number], target
+    return wallet, state.lots_of(wallet)[number]
 
 
 def claw_back(state: State, item: Operation) -> Posting:
@@ -187,10 +188,10 @@ def claw_back(state: State, item: Operation) -> Posting:
 
     What was given back of its lot after its end is its own too, though it is in another lot.
     """
-    made = state.targets.get(item.target_key) if item.target_key else None
-    if made is not None and made.kind is Kind.EARN and made.number is None:
-        return _take_nothing_back(state, item, made)
-    wallet, lot, target = _find(state, item, errors.earn_taken_back)
+    target = _target(state, item)
+    if target.number is None:
+        return _take_nothing_back(state, item, target)
+    wallet, lot = _lot(state, target, target.number)
     is_cancelled = lot.effective_at is None and not lot.remaining
     if not is_cancelled and (lot.effective_at is None or lot.effective_at > state.now):
         raise errors.earn_pending(item.target_id)

@@ -115,16 +115,12 @@ class Needs:
 
     def earns_of_nothing(self, state: State) -> dict[uuid.UUID, int]:
         """Tells the earns to be taken back that made no lot, and whose wallets they are about."""
-        targets = [
-            state.targets.get(each.target_key)
-            for each in self.operations
-            if each.kind is Kind.CLAW_BACK and each.target_key is not None
-        ]
-        return {
-            target.key: target.wallet_id
-            for target in targets
-            if target is not None and target.kind is Kind.EARN and target.number is None
-        }
+        return {target.key: target.wallet_id for target in self._taken_back(state) if target.number is None}
+
+    def _taken_back(self, state: State) -> list[model.Target]:
+        """Lists the earns that claw-backs are about."""
+        keys = {operation.target_key for operation in self.operations if operation.kind is Kind.CLAW_BACK}
+        return [target for key, target in state.targets.items() if key in keys and target.kind is Kind.EARN]
 
     def named_lots(self, state: State) -> list[tuple[int, int]]:
         """Lists the lots that earns made which operations are about, and those that takings came from."""
@@ -145,13 +141,12 @@ class Needs:
 
         Those are over and have less than they had; all that this very batch gives back is known anyway.
         """
-        keys = {operation.target_key for operation in self.operations if operation.kind is Kind.CLAW_BACK}
-        found = set()
-        for target in state.targets.values():
-            if target.key in keys and target.kind is Kind.EARN and target.number is not None:
+        found = []
+        for target in self._taken_back(state):
+            if target.number is not None:
                 lot = state.lots[target.wallet_id][target.number]
                 if lot.is_over(state.now) and lot.remaining < lot.amount:
-                    found.add((target.wallet_id, target.number))
+                    found.append((target.wallet_id, target.number))
         return sorted(found)
 
     def wallets_of_lots(self, state: State) -> tuple[list[int], list[int], list[int]]:
