@@ -335,19 +335,23 @@ async def test_watch_gives_up_in_time(feed_pool: db.Pool) -> None:
 
 async def test_watch_outlives_a_waiter_that_goes_away(feed_pool: db.Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where one of those who share a look goes away, the others are told what it saw."""
-    looks, gate, look = [], asyncio.Event(), feed.read_heads
+    compared: list[list[feed.Head]] = []
+    gate, look = asyncio.Event(), feed.read_heads
 
     async def slow_look(connection: db.Connection) -> list[feed.Head]:
-        looks.append(1)
-        if len(looks) > 2:  # The first two are what the waiters compare with.
+        is_shared = asyncio.current_task() not in (gone, stays)
+        if is_shared:
             await gate.wait()
-        return await look(connection)
+        heads = await look(connection)
+        if not is_shared:  # That is what a waiter compares with.
+            compared.append(heads)
+        return heads
 
     monkeypatch.setattr(feed, "POLL_S", 0)
     monkeypatch.setattr(feed, "read_heads", slow_look)
     watch = feed.HeadWatch(feed_pool)
     gone, stays = (asyncio.create_task(watch.wait(PATIENCE_S)) for _ in range(2))
-    await eventually(lambda: len(looks) > 2)
+    await eventually(lambda: compared == [[], []])
     await settle()
     await publish(feed_pool, happened("m1"))
     gone.cancel()
