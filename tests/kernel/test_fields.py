@@ -129,6 +129,14 @@ def test_required_field_is_missed() -> None:
     assert named(ledger_service_pb2.PostOperationsRequest()) == ["operations"]
 
 
+def test_required_text_says_something() -> None:
+    """White space alone is no reason; where a text may be left out, it may be blank."""
+    adjustment = ledger_pb2.Adjust(member_id="m1", asset="points", change=1, reason=" \n", actor="staff-1")
+
+    assert named(adjustment) == ["reason"]
+    assert named(member(display_name=" ")) == []
+
+
 def test_length_is_counted_in_characters() -> None:
     """A text may have as many characters as its field says, not bytes, and not one more."""
     assert named(member(display_name="é" * 200)) == []

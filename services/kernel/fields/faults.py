@@ -55,9 +55,14 @@ def _checks(descriptor: Descriptor, *, partial: bool = False) -> tuple[Check, ..
 def _required(field: FieldDescriptor) -> Check:
     name, json_name = field.name, field.json_name
     is_message = field.message_type is not None and not field.is_repeated
+    is_plain = is_plain_text(field)
 
     def check(message: Message, path: str, found: list[Violation]) -> None:
-        present = message.HasField(name) if is_message else bool(getattr(message, name))
+        if is_message:
+            present = message.HasField(name)
+        else:
+            value = getattr(message, name)
+            present = bool(value.strip() if is_plain else value)
         if not present:
             found.append(Violation(path + json_name, "is required"))
 
@@ -167,6 +172,13 @@ def _enum(field: FieldDescriptor) -> Check:
             found.append(Violation(path + json_name, "is not a known value"))
 
     return check
+
+
+def is_plain_text(field: FieldDescriptor) -> bool:
+    """Tells whether a field holds words, of which white space alone says nothing; other kinds of text take none."""
+    kind = field.GetOptions().Extensions[options_pb2.text].kind
+    is_text = field.type == FieldDescriptor.TYPE_STRING and not field.is_repeated
+    return is_text and kind == options_pb2.TEXT_KIND_UNSPECIFIED
 
 
 def is_own_message(field: FieldDescriptor) -> bool:

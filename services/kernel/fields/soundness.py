@@ -18,7 +18,7 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from plaudit.type.v1 import options_pb2
 
-from services.kernel.fields.faults import is_own_message
+from services.kernel.fields.faults import is_own_message, is_plain_text
 from services.kernel.fields.limits import (
     ITEM_LENGTH_MAX,
     TEXT_LENGTH_MAX,
@@ -131,7 +131,8 @@ def _lines_of_value(field: FieldDescriptor, required: bool) -> Iterator[str]:
         # What is empty is fine or missing, except numbers, of which 0 may be outside of the limits.
         empty = "" if required else "value and " if field.type == FieldDescriptor.TYPE_STRING else ""
         fault = f"not ({condition})" if condition else ""
-        yield f"if {' or '.join(filter(None, ['not value' if required else '', empty + fault]))}: return False"
+        missing = "not value.strip()" if is_plain_text(field) else "not value"
+        yield f"if {' or '.join(filter(None, [missing if required else '', empty + fault]))}: return False"
 
 
 def _condition(field: FieldDescriptor) -> str:

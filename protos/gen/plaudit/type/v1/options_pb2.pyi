@@ -26,7 +26,7 @@ class _TextKind:
 class _TextKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TextKind.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     TEXT_KIND_UNSPECIFIED: _TextKind.ValueType  # 0
-    """Any text without NUL."""
+    """Any text without NUL. A required one says something: white space alone is none."""
     TEXT_KIND_ID: _TextKind.ValueType  # 1
     """An identifier chosen by the caller: no control characters, no white space at its ends, no slash."""
     TEXT_KIND_SLUG: _TextKind.ValueType  # 2
@@ -44,7 +44,7 @@ class TextKind(_TextKind, metaclass=_TextKindEnumTypeWrapper):
     """Says what a string field holds."""
 
 TEXT_KIND_UNSPECIFIED: TextKind.ValueType  # 0
-"""Any text without NUL."""
+"""Any text without NUL. A required one says something: white space alone is none."""
 TEXT_KIND_ID: TextKind.ValueType  # 1
 """An identifier chosen by the caller: no control characters, no white space at its ends, no slash."""
 TEXT_KIND_SLUG: TextKind.ValueType  # 2
