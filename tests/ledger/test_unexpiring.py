@@ -16,7 +16,7 @@ from tests.conftest import START
 from tests.ledger.histories import HOUR
 from tests.ledger.test_server import MICROSECOND, assert_sound
 from tests.support.harness import LEDGER_SCOPES, LedgerHarness, credential
-from tests.support.ledger import claw_back, earn, hold, reverse, spend
+from tests.support.ledger import claw_back, earn, expire, hold, reverse, spend, unexpire
 from tests.support.refusals import refusal
 
 NOW = START + 10 * HOUR
@@ -378,4 +378,24 @@ async def test_what_a_hold_that_is_over_reserved_is_given_back(
 
     assert (await ledger.balance("m1")).lifetime_expired == 10
     assert [(each.member_id, each.amount) for each in (await unexpire_lots(ledger)).members] == [("m1", 10)]
+    await assert_sound(ledger)
+
+
+async def test_what_was_ended_early_stays_ended(ledger: LedgerHarness, time: clock.ManualClock) -> None:
+    """What the staff ended before its time is left out of what a whole program has back, and is given back to one."""
+    await ledger.post(
+        earn("kept", "m1", 1, expires=START + 2 * HOUR),
+        earn("ended", "m2", 2, expires=START + 9 * HOUR),
+        earn("held", "m2", 4, expires=START + 9 * HOUR, priority=0),
+        earn("over", "m2", 8, expires=START + 2 * HOUR, promotional=True),
+        hold("h1", "m2", 4, timeout_s=4 * 3600),
+    )
+    time.value = START + 3 * HOUR
+    await ledger.post(expire("x1", "m2"))
+    time.value = NOW
+    page = await unexpire_lots(ledger)
+
+    assert [(each.member_id, each.amount) for each in page.members] == [("m1", 1), ("m2", 8)]
+    [result] = await ledger.post(unexpire("one", "m2", since=START + HOUR, until=START + 5 * HOUR))
+    assert result.posting.amount == 6
     await assert_sound(ledger)

@@ -354,7 +354,8 @@ FROM (SELECT wallet_id FROM wallets WHERE program_id = $1 AND wallet_id > $2 ORD
 
 -- list_expired_wallets --
 -- Lists the wallets of an asset behind one and up to another, in which something expired within a time, with its lots
--- and what of each had expired by an instant, as it was then; without those of members who are forgotten.
+-- and what of each had expired by an instant, as it was then; without what was ended early, and without members who are
+-- forgotten.
 SELECT wallet.wallet_id, wallet.member_id, expired.numbers, expired.amounts
 FROM wallets AS wallet
 CROSS JOIN LATERAL (
@@ -380,6 +381,12 @@ CROSS JOIN LATERAL (
         ) AS taken ON taken.lot_number = lots.number
         WHERE lots.program_id = $1 AND lots.wallet_id = wallet.wallet_id AND lots.effective_at IS NOT NULL
             AND lots.expires_at >= $5 AND lots.expires_at < $6 AND origin.posted_at <= $7
+            -- What the staff ended before its time was meant to end.
+            AND NOT EXISTS (
+                SELECT FROM journal AS early
+                WHERE early.program_id = $1 AND early.wallet_id = wallet.wallet_id AND early.sequence IS NULL
+                    AND early.kind = 'EXPIRE' AND early.refusal IS NULL AND early.posted_at = lots.expires_at
+            )
     ) AS lot
     WHERE lot.rest > 0
 ) AS expired

@@ -346,7 +346,9 @@ class Earn(_message.Message):
     budget_id: _builtins.str
     """Names the budget that the amount comes out of; empty means none. Points in a budget are of the earn's asset."""
     allocated_value: _builtins.int
-    """Gives the part of the price of the sale that is allocated to the points, in minor units of money: deferred revenue."""
+    """Gives the part of the price of the sale that is allocated to the points, in minor units of money: deferred revenue.
+    Where a cashback gives no unit yet, nothing waits for it, and no report counts it.
+    """
     @_builtins.property
     def effective_time(self) -> _timestamp_pb2.Timestamp:
         """Tells from when the lot can be spent; absent means `occur_time`."""

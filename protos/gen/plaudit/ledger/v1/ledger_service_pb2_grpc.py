@@ -197,7 +197,8 @@ class LedgerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UnexpireLots(self, request, context):
-        """Gives back what expired unspent within a time, for every member of the program.
+        """Gives back what expired unspent within a time, for every member of the program. What the staff ended early is left
+        out, since somebody meant it to end: that is given back to one member, with `Unexpire`.
 
         Page by page, each idempotent by the request id: call it again with the token until there is none. What had expired
         by the first call counts, however long the pages take; a page looks through at most 10,000 wallets, so that it may

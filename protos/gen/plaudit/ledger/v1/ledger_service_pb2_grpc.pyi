@@ -86,7 +86,8 @@ class LedgerServiceStub:
     Refused with `OPERATION_NOT_FOUND` where there is none.
     """
     UnexpireLots: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.UnexpireLotsRequest, _ledger_service_pb2.UnexpireLotsResponse]
-    """Gives back what expired unspent within a time, for every member of the program.
+    """Gives back what expired unspent within a time, for every member of the program. What the staff ended early is left
+    out, since somebody meant it to end: that is given back to one member, with `Unexpire`.
 
     Page by page, each idempotent by the request id: call it again with the token until there is none. What had expired
     by the first call counts, however long the pages take; a page looks through at most 10,000 wallets, so that it may
@@ -158,7 +159,8 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     Refused with `OPERATION_NOT_FOUND` where there is none.
     """
     UnexpireLots: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.UnexpireLotsRequest, _ledger_service_pb2.UnexpireLotsResponse]  # type: ignore[assignment]
-    """Gives back what expired unspent within a time, for every member of the program.
+    """Gives back what expired unspent within a time, for every member of the program. What the staff ended early is left
+    out, since somebody meant it to end: that is given back to one member, with `Unexpire`.
 
     Page by page, each idempotent by the request id: call it again with the token until there is none. What had expired
     by the first call counts, however long the pages take; a page looks through at most 10,000 wallets, so that it may
@@ -293,7 +295,8 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ledger_service_pb2.UnexpireLotsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_service_pb2.UnexpireLotsResponse, _abc.Awaitable[_ledger_service_pb2.UnexpireLotsResponse]]:
-        """Gives back what expired unspent within a time, for every member of the program.
+        """Gives back what expired unspent within a time, for every member of the program. What the staff ended early is left
+        out, since somebody meant it to end: that is given back to one member, with `Unexpire`.
 
         Page by page, each idempotent by the request id: call it again with the token until there is none. What had expired
         by the first call counts, however long the pages take; a page looks through at most 10,000 wallets, so that it may
