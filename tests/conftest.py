@@ -14,15 +14,22 @@ from tests.support.databases import Databases
 from tests.support.harness import LedgerHarness, run_ledger
 from tests.support.program import ProgramHarness, run_program
 
-# What takes longest begins first, so that no core has nothing left to do while another one works for minutes.
-LONGEST = ("journeys", "test_schemathesis.py", "test_crashes.py", "test_oracle.py", "test_bench.py", "test_up.py")
+# What runs a whole stack comes first, package by package, so that none idles beside all that comes after.
+STACKS = ("journeys", "devstack")
+# Then what takes longest, so that no core has nothing left to do while another one works for minutes.
+LONGEST = ("test_oracle.py", "test_crashes.py", "test_bench.py", "test_up.py")
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts first what takes longest; the order is by chance otherwise."""
-    items.sort(key=lambda item: not (item.path.name in LONGEST or item.path.parent.name in LONGEST))
+
+    def rank(item: pytest.Item) -> tuple[int, bool]:
+        package = item.path.parent.name
+        return STACKS.index(package) if package in STACKS else len(STACKS), item.path.name not in LONGEST
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -44,6 +44,8 @@ REFUSALS = {
     "401": ("CredentialInvalid", "No valid API key or token came with the call."),
     "403": ("ScopeMissing", "The credential may not do this."),
     "404": ("NotFound", "Nothing has that name in this program."),
+    # What an empty name in a path leads to, too: that path is another one.
+    "405": ("MethodNotAllowed", "The path answers to the methods that `Allow` names."),
     "408": ("BodyTooSlow", "The body did not arrive in time."),
     "409": ("Conflict", "The state of things, or an earlier request, does not allow this."),
     "413": ("BodyTooLarge", "The body is larger than 4 MiB."),

@@ -9,9 +9,9 @@ from tests.devstack.stacks import UpProcess
 from tests.support.waiting import eventually
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UpProcess]:
-    """Runs a stack for the whole run."""
+    """Runs a stack for all tests of the devstack."""
     folder = tmp_path_factory.mktemp("stack")
     up = UpProcess(folder / "data", errors_path=folder / "errors.txt")
     try:

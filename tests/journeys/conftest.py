@@ -8,14 +8,14 @@ import pytest
 from tests.support.stack import Stack, run_stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Runs a stack as a user would."""
     with run_stack(tmp_path_factory.mktemp("stack") / "data") as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def other_api_key(stack: Stack) -> str:
     """Makes a second program on the stack and gives its key."""
     made = stack.run("program", "create", "other", "--json")
