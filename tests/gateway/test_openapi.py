@@ -98,8 +98,15 @@ def test_document_tells_the_limits() -> None:
     assert SCHEMAS["Rule"]["required"] == ["ruleId", "displayName", "eventType", "amount"]
     assert SCHEMAS["Rule"]["properties"]["version"]["readOnly"] is True
     assert SCHEMAS["Reward"]["properties"]["codes"]["writeOnly"] is True
+    reason = re.compile(SCHEMAS["AdjustBody"]["properties"]["reason"]["pattern"])
+    assert [bool(reason.search(text)) for text in ("goodwill", " a\n", " ", "")] == [True, True, False, False]
     (size,) = [each for each in DOCUMENT["paths"]["/v1/rules"]["get"]["parameters"] if each["name"] == "pageSize"]
     assert (size["schema"]["minimum"], size["schema"]["maximum"]) == (0, 2147483647)
+
+
+def test_document_tells_that_another_path_may_be_met() -> None:
+    """Every operation tells of a path that answers to other methods, which an empty name in its own leads to."""
+    assert all("405" in each["responses"] for _, _, each in OPERATIONS)
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,8 @@ def test_unknown_path_is_a_problem(path: str, stranger: httpx.Client) -> None:
         ("POST", "/healthz", "GET, HEAD"),
         ("PUT", "/openapi.json", "GET, HEAD"),
         ("PROPFIND", "/docs", "GET, HEAD"),
+        # A verb behind an empty name is no verb: it is the name.
+        ("POST", "/v1/budgets/:fund", "GET, HEAD"),
     ],
 )
 def test_other_method_is_a_problem(method: str, path: str, allow: str, stranger: httpx.Client) -> None:
