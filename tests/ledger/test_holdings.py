@@ -96,8 +96,10 @@ async def test_feed_names_holds_as_their_callers_do(ledger: LedgerHarness, time:
 async def test_hold_that_is_over_is_told_so_before_the_sweep(ledger: LedgerHarness, time: clock.ManualClock) -> None:
     """A hold whose time is over is told the same before it is booked and after."""
     await ledger.post(earn("e1"), hold("h1", amount=1, timeout_s=60))
-    time.value = START + HOUR
+    # To the very instant in which it is over.
+    time.value = START + HOUR / 60
     before = await list_holds(ledger)
+    assert list((await list_holds(ledger, active_only=True)).holds) == []
     assert await ledger.ledger.pool.fetchval("SELECT state FROM holds") == "ACTIVE"
     await booking.book_due(ledger.ledger)
 

@@ -226,7 +226,7 @@ async def test_listing_of_another_program_is_empty(ledger: LedgerHarness, listin
 
 async def test_statement_tells_each_entry(ledger: LedgerHarness, time: clock.ManualClock) -> None:
     """A statement has each change with its kind, balance, times and cause, and what moved nothing is not in it."""
-    cause = ledger_pb2.Cause(event_id="ev-1", rule_id="r-1", rule_version=3)
+    cause, no_cause = ledger_pb2.Cause(event_id="ev-1", rule_id="r-1", rule_version=3), ledger_pb2.Cause()
     await ledger.post(
         earn("e1", amount=30, at=START - HOUR, expires=START + 2 * HOUR, cause=cause),
         hold("h1", amount=10),
@@ -248,7 +248,8 @@ async def test_statement_tells_each_entry(ledger: LedgerHarness, time: clock.Man
         START + HOUR,
         START - HOUR,
     ]
-    assert entries[-1].cause == cause
+    # What expires tells why it had been earned.
+    assert [entry.cause for entry in entries] == [cause, no_cause, no_cause, cause]
     assert len({entry.entry_id for entry in entries}) == 4
     await assert_sound(ledger)
 

@@ -51,8 +51,10 @@ def sizes(blocks: list[seal_service_pb2.SealBlock]) -> list[int]:
 
 async def test_seal_waits_for_full_blocks(ledger: LedgerHarness, time: clock.ManualClock) -> None:
     """A thousand rows are sealed at once, and fewer when the oldest has waited for half a minute."""
-    await post_many(ledger, 2 * ROWS_PER_BLOCK + 30)
-    assert await sealing.seal_due(ledger.ledger) == 2 * ROWS_PER_BLOCK
+    await post_many(ledger, ROWS_PER_BLOCK)
+    assert await sealing.seal_due(ledger.ledger) == ROWS_PER_BLOCK
+    await post_many(ledger, ROWS_PER_BLOCK + 30, name="more")
+    assert await sealing.seal_due(ledger.ledger) == ROWS_PER_BLOCK
     time.value += FILL_WAIT - SECOND
     await ledger.post(earn("late"))
     assert await sealing.seal_due(ledger.ledger) == 0
@@ -184,6 +186,17 @@ async def test_seal_tells_what_stands_in_its_way(
     assert f"demo, partition 0: sealing cannot go on: {message}" in problem
     [row] = [row for row in await checks.status(ledger.ledger.pool) if row.value == "stopped"]
     assert (row.subject, message in row.detail) == ("sealing demo/0", True)
+
+
+async def test_seal_misses_the_last_row(ledger: LedgerHarness, time: clock.ManualClock, tamperer: Tamperer) -> None:
+    """A row that is missing at the very end of the feed is missed, too."""
+    await ledger.post(*(earn(f"e{number}") for number in range(5)))
+    await tamperer.execute("DELETE FROM journal WHERE position = 5")
+    with structlog.testing.capture_logs() as lines:
+        assert await seal_now(ledger, time) == 4
+        assert await sealing.seal_due(ledger.ledger) == 0
+
+    assert [line["position"] for line in lines if line["event"] == "sealing_stopped"][-1:] == [5]
 
 
 async def test_seal_goes_on_once_the_way_is_free(

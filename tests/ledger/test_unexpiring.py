@@ -399,3 +399,14 @@ async def test_what_was_ended_early_stays_ended(ledger: LedgerHarness, time: clo
     [result] = await ledger.post(unexpire("one", "m2", since=START + HOUR, until=START + 5 * HOUR))
     assert result.posting.amount == 6
     await assert_sound(ledger)
+
+
+async def test_early_end_that_was_refused_ended_nothing(ledger: LedgerHarness, time: clock.ManualClock) -> None:
+    """What ends by itself in the instant in which an early end is refused has ended by itself."""
+    await ledger.post(earn("e1", "m1", 10, expires=START + 2 * HOUR))
+    time.value = START + 2 * HOUR
+    [refused] = await ledger.post(expire("x1", "m1", earn_id="nobody"))
+    assert refused.refusal.reason == "EARN_NOT_FOUND"
+    time.value = NOW
+
+    assert [(each.member_id, each.amount) for each in (await unexpire_lots(ledger)).members] == [("m1", 10)]
