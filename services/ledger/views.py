@@ -41,6 +41,12 @@ class Entry:
     reason: str
     actor: str
 
+    @property
+    def length(self) -> int:
+        """Counts the characters of the words that others gave it."""
+        named = (self.cause.event_id, self.cause.rule_id, self.cause.redemption_id, self.cause.campaign_id)
+        return len(self.reason) + len(self.actor) + sum(len(each) for each in named if each)
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:

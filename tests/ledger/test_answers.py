@@ -21,7 +21,7 @@ from tests.ledger.test_operations import operation
 from tests.ledger.test_previews import preview
 from tests.ledger.test_server import YEAR, assert_sound
 from tests.support.harness import LEDGER_SCOPES, LedgerHarness, credential
-from tests.support.ledger import claw_back, earn, expire, reverse, spend
+from tests.support.ledger import adjust, claw_back, earn, expire, reverse, spend
 from tests.support.outcomes import happen, reasons
 
 # What a client of gRPC takes unless told otherwise.
@@ -182,3 +182,24 @@ async def test_largest_refusals_fit(ledger: LedgerHarness, reason: str) -> None:
 
     assert reasons(response.results).count(reason) >= 499
     assert response.ByteSize() < ANSWER_BYTES_MAX
+
+
+async def test_statement_of_long_texts_can_be_sent(ledger: LedgerHarness) -> None:
+    """A page of entries with the longest texts has fewer of them than were asked for, and the next one has the rest."""
+    cause = ledger_pb2.Cause(event_id=LONG, rule_id=LONG, rule_version=1, redemption_id=LONG, campaign_id=LONG)
+    for start in range(0, 1000, 250):
+        asked = [adjust(f"a{start + number}", change=1) for number in range(250)]
+        for each in asked:
+            each.cause.CopyFrom(cause)
+            each.adjust.reason, each.adjust.actor = "𠮷" * 500, LONG
+        await happen(ledger, *asked)
+    found, token = [], ""
+    async with grpc.aio.insecure_channel(ledger.address) as channel:
+        stub = ledger_service_pb2_grpc.LedgerServiceStub(channel)
+        for _ in range(2):
+            request = ledger_service_pb2.ListEntriesRequest(member_id="m1", page_size=1000, page_token=token)
+            page = await stub.ListEntries(request, metadata=credential("demo", LEDGER_SCOPES))
+            found += [entry.balance for entry in page.entries]
+            token = page.next_page_token
+
+    assert (found, token) == (list(range(1000, 0, -1)), "")

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any, TypeVar
 
 from services.kernel import db, pages, times
@@ -14,6 +15,9 @@ from services.ledger.store import holdings, reading, statements
 
 # Behind every entry and every lot, where listings begin.
 SEQUENCE_MAX = 2**63 - 1
+# Characters that others gave the entries of one page, each of four bytes at most: with what else 1,000 entries have,
+# that stays below the 4 MiB that clients of gRPC take unless told otherwise.
+LENGTH_MAX = 950_000
 HOLD_MAX = (datetime.max.replace(tzinfo=UTC), uuid.UUID(int=2**128 - 1))
 
 Element = TypeVar("Element")
@@ -24,7 +28,8 @@ async def list_entries(
 ) -> tuple[list[views.Entry], str]:
     """Lists a page of a statement, newest first, and the token of the next one.
 
-    What is over and yet to be booked is booked first, so that a statement always adds up to the balance.
+    What is over and yet to be booked is booked first, so that a statement always adds up to the balance. A page of long
+    words ends where it would be too large to be sent.
     """
     limit = pages.page_size(page_size)
     arguments = ("entries", program_id, *owner)
@@ -35,7 +40,13 @@ async def list_entries(
         return await statements.list_entries(connection, program_id, wallet_id, before, limit + 1)
 
     entries = await read_booked(ledger, program_id, owner, work) or []
-    return _page(entries, limit, lambda entry: [entry.sequence], arguments)
+    return _page(entries, min(limit, _count_fitting(entries)), lambda entry: [entry.sequence], arguments)
+
+
+def _count_fitting(entries: Sequence[views.Entry]) -> int:
+    """Counts how many of the first entries fit into one answer: one always does."""
+    lengths = accumulate(entry.length for entry in entries)
+    return sum(1 for length in lengths if length <= LENGTH_MAX)
 
 
 async def list_lots(

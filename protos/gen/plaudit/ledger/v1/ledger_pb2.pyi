@@ -802,7 +802,9 @@ Global___Expire: _TypeAlias = Expire  # noqa: Y015
 
 @_typing.final
 class Unexpire(_message.Message):
-    """Gives back what expired unspent within a time, as new lots with an end of their own; at most 10,000 lots a call."""
+    """Gives back what expired unspent within a time, or was ended early, as new lots with an end of their own; at most
+    10,000 lots a call.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

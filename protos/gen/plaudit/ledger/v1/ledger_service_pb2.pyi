@@ -197,7 +197,7 @@ class ListEntriesRequest(_message.Message):
     asset: _builtins.str
     """Names what is counted; empty means `points`."""
     page_size: _builtins.int
-    """Bounds the page: 0 means 50, more than 1,000 means 1,000."""
+    """Bounds the page: 0 means 50, more than 1,000 means 1,000. A page of long texts has fewer, so that it can be sent."""
     page_token: _builtins.str
     """Continues a listing: the `next_page_token` of the page before, with all other arguments unchanged."""
     def __init__(
