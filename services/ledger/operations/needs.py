@@ -110,9 +110,9 @@ class Needs:
         active = {owner for operation in self.operations if operation.kind in ACTIVITIES for owner in operation.owners}
         return sorted(state.wallets[owner].wallet_id for owner in active if state.wallets[owner].has_rolling)
 
-    def earns_of_nothing(self, state: State) -> list[uuid.UUID]:
-        """Lists the earns to be taken back that made no lot."""
-        return sorted(target.key for target in self._taken_back(state) if target.number is None)
+    def earns_of_nothing(self, state: State) -> dict[uuid.UUID, int]:
+        """Tells the earns to be taken back that made no lot, and whose wallets they are about."""
+        return {target.key: target.wallet_id for target in self._taken_back(state) if target.number is None}
 
     def _taken_back(self, state: State) -> list[model.Target]:
         """Lists the earns that claw-backs are about."""

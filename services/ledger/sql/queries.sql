@@ -50,7 +50,8 @@ WHERE outcome.program_id = $1 AND outcome.request_id = ANY($2::uuid[]) AND outco
 -- Tells which of some cashbacks that gave nothing were taken back.
 SELECT target_id
 FROM journal
-WHERE program_id = $1 AND kind = 'CLAW_BACK' AND refusal IS NULL AND target_id = ANY($2::uuid[]);
+WHERE program_id = $1 AND wallet_id = ANY($2::bigint[]) AND sequence IS NULL AND kind = 'CLAW_BACK'
+    AND refusal IS NULL AND target_id = ANY($3::uuid[]);
 
 -- find_outcomes --
 -- Tells the time, and reads the outcomes that stand already for some request ids; one row without any where none does.

@@ -118,9 +118,6 @@ CREATE TABLE journal (
     CONSTRAINT journal_leg_counts CHECK (leg >= 0)
 );
 
--- Earns that were taken back: few of all rows, and asked for by every report.
-CREATE INDEX journal_claw_backs ON journal (program_id, target_id) WHERE kind = 'CLAW_BACK';
-
 -- Both sides of each movement, as an accountant reads them: of a row, the lines of one asset sum to zero.
 CREATE VIEW entries AS
 SELECT

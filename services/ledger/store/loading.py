@@ -56,9 +56,9 @@ async def find_targets(
     }
 
 
-async def find_undone(connection: db.Connection, program_id: str, earns: Sequence[uuid.UUID]) -> dict[uuid.UUID, bool]:
-    """Tells which of some cashbacks that gave nothing were taken back."""
-    rows = await connection.fetch(QUERIES["find_undone"], program_id, earns)
+async def find_undone(connection: db.Connection, program_id: str, earns: dict[uuid.UUID, int]) -> dict[uuid.UUID, bool]:
+    """Tells which of some cashbacks that gave nothing, by the wallet of each, were taken back."""
+    rows = await connection.fetch(QUERIES["find_undone"], program_id, sorted(set(earns.values())), sorted(earns))
     return {row["target_id"]: True for row in rows}
 
 
