@@ -122,9 +122,10 @@ async def _find_wallets(
             known_at=begun_at,
             limit=limit + 1,
         )
+        more = last if count == EXAMINED_MAX else None
         if len(wallets) > limit:
-            return wallets[:limit], wallets[limit - 1].wallet_id
-        return wallets, last if count == EXAMINED_MAX else None
+            more = wallets[limit - 1].wallet_id
+        return [each for each in wallets[:limit] if each.amounts], more
 
     return await db.read(ledger.pool, work)
 

@@ -354,15 +354,15 @@ FROM (SELECT wallet_id FROM wallets WHERE program_id = $1 AND wallet_id > $2 ORD
 
 -- list_expired_wallets --
 -- Lists the wallets of an asset behind one and up to another, in which something expired within a time, with its lots
--- and what of each had expired by an instant, as it was then; without what was ended early, and without members who are
--- forgotten.
-SELECT wallet.wallet_id, wallet.member_id, expired.numbers, expired.amounts
+-- and what of each had expired by an instant, as it was then; without those of members who are forgotten.
+SELECT wallet.wallet_id, wallet.member_id, expired.numbers, expired.amounts, expired.ends
 FROM wallets AS wallet
 CROSS JOIN LATERAL (
     SELECT
-        array_agg(lot.number ORDER BY lot.number) AS numbers, array_agg(lot.rest ORDER BY lot.number) AS amounts
+        array_agg(lot.number ORDER BY lot.number) AS numbers, array_agg(lot.rest ORDER BY lot.number) AS amounts,
+        array_agg(lot.expires_at ORDER BY lot.number) AS ends
     FROM (
-        SELECT lots.number, (lots.amount - coalesce(taken.amount, 0))::bigint AS rest
+        SELECT lots.number, lots.expires_at, (lots.amount - coalesce(taken.amount, 0))::bigint AS rest
         FROM lots
         INNER JOIN journal AS origin
             ON origin.program_id = $1 AND origin.wallet_id = wallet.wallet_id AND origin.sequence = lots.number
@@ -381,12 +381,6 @@ CROSS JOIN LATERAL (
         ) AS taken ON taken.lot_number = lots.number
         WHERE lots.program_id = $1 AND lots.wallet_id = wallet.wallet_id AND lots.effective_at IS NOT NULL
             AND lots.expires_at >= $5 AND lots.expires_at < $6 AND origin.posted_at <= $7
-            -- What the staff ended before its time was meant to end.
-            AND NOT EXISTS (
-                SELECT FROM journal AS early
-                WHERE early.program_id = $1 AND early.wallet_id = wallet.wallet_id AND early.sequence IS NULL
-                    AND early.kind = 'EXPIRE' AND early.refusal IS NULL AND early.posted_at = lots.expires_at
-            )
     ) AS lot
     WHERE lot.rest > 0
 ) AS expired
@@ -402,3 +396,9 @@ WHERE wallet.program_id = $1 AND wallet.asset = $2 AND wallet.wallet_id > $3 AND
     )
 ORDER BY wallet.wallet_id
 LIMIT $8;
+
+-- list_early_ends --
+-- Lists when the staff ended something of some wallets before its time.
+SELECT wallet_id, posted_at
+FROM journal
+WHERE program_id = $1 AND wallet_id = ANY($2::bigint[]) AND sequence IS NULL AND kind = 'EXPIRE' AND refusal IS NULL;

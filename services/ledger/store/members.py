@@ -3,6 +3,7 @@
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from services.kernel import db, feed
 from services.ledger import model
@@ -72,11 +73,20 @@ async def list_expired_wallets(
     known_at: datetime,
     limit: int,
 ) -> list[Expired]:
-    """Lists wallets behind one and up to another in which something expired within a time, as it was known then."""
+    """Lists wallets behind one and up to another in which something expired within a time, as it was known then.
+
+    Without what the staff ended early, which was meant to end: a wallet that had nothing else has nothing to give back.
+    """
     rows = await connection.fetch(
         QUERIES["list_expired_wallets"], program_id, asset, *between, *expired, known_at, limit
     )
-    return [
-        Expired(row["wallet_id"], (row["member_id"], asset), dict(zip(row["numbers"], row["amounts"], strict=True)))
-        for row in rows
-    ]
+    early = {
+        (end["wallet_id"], end["posted_at"])
+        for end in await connection.fetch(QUERIES["list_early_ends"], program_id, [row["wallet_id"] for row in rows])
+    }
+    return [Expired(row["wallet_id"], (row["member_id"], asset), _amounts(row, early)) for row in rows]
+
+
+def _amounts(row: Any, early: set[tuple[int, datetime]]) -> dict[int, int]:
+    lots = zip(row["numbers"], row["amounts"], row["ends"], strict=True)
+    return {number: amount for number, amount, end in lots if (row["wallet_id"], end) not in early}
