@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.support.stack import Stack
 
-CASES_MAX = 15
+CASES_MAX = 30
 TIMEOUT_S = 300
 # Two checks are left out: proto3 JSON is wider than the document (numbers are understood in digits too, null is as good
 # as absent), and no pattern says in full what an id is.

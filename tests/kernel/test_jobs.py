@@ -123,6 +123,8 @@ async def test_sweep_drains_without_a_kick(
         await schedule(due_pool, rows(5, START, program="later"))
         await eventually(is_done(due_pool, 8))
 
+    assert set((await worked(due_pool)).values()) == {1}
+
 
 async def test_worker_that_begins_drains_at_once(
     due_pool: db.Pool, redis_server: EmbeddedRedis, time: clock.ManualClock, monkeypatch: pytest.MonkeyPatch

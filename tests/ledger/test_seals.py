@@ -53,17 +53,17 @@ async def test_seal_waits_for_full_blocks(ledger: LedgerHarness, time: clock.Man
     """A thousand rows are sealed at once, and fewer when the oldest has waited for half a minute."""
     await post_many(ledger, ROWS_PER_BLOCK)
     assert await sealing.seal_due(ledger.ledger) == ROWS_PER_BLOCK
-    await post_many(ledger, ROWS_PER_BLOCK + 30, name="more")
-    assert await sealing.seal_due(ledger.ledger) == ROWS_PER_BLOCK
+    await post_many(ledger, 2 * ROWS_PER_BLOCK + 30, name="more")
+    assert await sealing.seal_due(ledger.ledger) == 2 * ROWS_PER_BLOCK
     time.value += FILL_WAIT - SECOND
     await ledger.post(earn("late"))
     assert await sealing.seal_due(ledger.ledger) == 0
     time.value += SECOND
     assert await sealing.seal_due(ledger.ledger) == 31
 
-    assert sizes(await list_blocks(ledger)) == [ROWS_PER_BLOCK, ROWS_PER_BLOCK, 31]
+    assert sizes(await list_blocks(ledger)) == [*3 * [ROWS_PER_BLOCK], 31]
     told = await verify(ledger)
-    assert (told.problems, told.blocks, told.rows) == ([], 3, 2 * ROWS_PER_BLOCK + 31)
+    assert (told.problems, told.blocks, told.rows) == ([], 4, 3 * ROWS_PER_BLOCK + 31)
 
 
 async def test_seal_keeps_its_promise_of_lag(ledger: LedgerHarness, time: clock.ManualClock) -> None:
