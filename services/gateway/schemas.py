@@ -23,7 +23,7 @@ BODY_SUFFIX = "Body"
 INSTANT_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$"
 ANY_TEXT = r"^[^\u0000]*$"
 # What is required says something: white space alone is none.
-SAYING_TEXT = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
+TEXT_NOT_BLANK = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
 # The kernel's bounds on the texts in a list.
 LISTED_TEXT: Schema = {"minLength": 1, "maxLength": 200, "pattern": ANY_TEXT}
 # Without slashes, control characters and white space at the ends; `.` and `..` mean something in paths.
@@ -162,7 +162,7 @@ def text(field: FieldDescriptor) -> Schema:
         if limits.kind in FORMATS:
             schema["format"] = FORMATS[limits.kind]
         if not limits.kind:
-            pattern = SAYING_TEXT
+            pattern = TEXT_NOT_BLANK
     elif limits.kind:
         pattern = f"^$|{pattern}"
     schema["pattern"] = pattern
