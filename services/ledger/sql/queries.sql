@@ -438,29 +438,44 @@ LIMIT 20;
 -- check_lot_ends --
 -- Compares the ends of lots with what was told of them, but of those that live as long as the member is active; across
 -- programs.
-SELECT lot.program_id, lot.wallet_id, lot.number, lot.expires_at, origin.expires_at AS told
-FROM lots AS lot
-INNER JOIN journal AS origin
-    ON origin.program_id = lot.program_id AND origin.wallet_id = lot.wallet_id AND origin.sequence = lot.number
-WHERE lot.expires_at IS DISTINCT FROM origin.expires_at
-    AND coalesce(lot.expiry_policy, '') NOT LIKE '1:rolling:%'
-    AND NOT EXISTS (
-        SELECT 1
-        FROM journal AS later
-        WHERE later.program_id = lot.program_id AND later.wallet_id = lot.wallet_id AND later.refusal IS NULL AND (
-            (
-                later.kind = 'CONFIRM' AND later.target_id = origin.request_id
-                AND later.expires_at IS NOT DISTINCT FROM lot.expires_at
-            )
-            -- What is given back has its end from what asked for it.
-            OR (
-                origin.kind = 'UNEXPIRY' AND later.kind = 'UNEXPIRE' AND later.request_id = origin.request_id
-                AND later.expires_at IS NOT DISTINCT FROM lot.expires_at
-            )
-            -- Ended before its time.
-            OR (later.kind = 'EXPIRE' AND later.posted_at = lot.expires_at)
-        )
-    )
+WITH told AS (
+    SELECT
+        lot.program_id, lot.wallet_id, lot.number, lot.expires_at, origin.expires_at AS told,
+        origin.request_id AS earn_id
+    FROM lots AS lot
+    INNER JOIN journal AS origin
+        ON origin.program_id = lot.program_id AND origin.wallet_id = lot.wallet_id AND origin.sequence = lot.number
+    WHERE lot.expires_at IS DISTINCT FROM origin.expires_at
+        AND coalesce(lot.expiry_policy, '') NOT LIKE '1:rolling:%'
+    -- Laid together and sorted, not joined, since a wallet may have many lots and many decisions: what is confirmed, or
+    -- given back, has its end from what asked for it.
+    UNION ALL
+    SELECT program_id, wallet_id, NULL, expires_at, NULL, coalesce(target_id, request_id)
+    FROM journal
+    WHERE kind IN ('CONFIRM', 'UNEXPIRE') AND refusal IS NULL
+), retold AS (
+    SELECT
+        program_id, wallet_id, number, expires_at, told,
+        bool_or(number IS NULL) OVER (PARTITION BY program_id, wallet_id, earn_id, expires_at) AS is_retold
+    FROM told
+), ended AS (
+    SELECT program_id, wallet_id, number, expires_at, told
+    FROM retold
+    WHERE NOT is_retold
+    -- Ended before its time.
+    UNION ALL
+    SELECT program_id, wallet_id, NULL, posted_at, NULL
+    FROM journal
+    WHERE kind = 'EXPIRE' AND refusal IS NULL
+), judged AS (
+    SELECT
+        program_id, wallet_id, number, expires_at, told,
+        bool_or(number IS NULL) OVER (PARTITION BY program_id, wallet_id, expires_at) AS is_ended
+    FROM ended
+)
+SELECT program_id, wallet_id, number, expires_at, told
+FROM judged
+WHERE NOT is_ended
 LIMIT 20;
 
 -- check_takings --
