@@ -169,7 +169,7 @@ def add_bench(commands: "Commands") -> None:
     )
     parser.set_defaults(module="bench", what="ledger")
     parser.add_argument(
-        "--earns", type=Bounded(1000, 10**7), default=100_000, help="of each bulk measure (default 100,000)"
+        "--earns", type=Bounded(1000, 10**7), default=200_000, help="of each bulk measure (default 200,000)"
     )
     parser.add_argument("--seconds", type=Bounded(1, 3600), default=15, help="of each timed measure (default 15)")
     parser.add_argument(

@@ -20,10 +20,14 @@ TPS = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)
 TABLES = ("journal", "lots")
 
 
-def pgbench(server: EmbeddedPostgres, seconds: int) -> float:
-    """Runs the built-in TPC-B-like script with 20 clients at scale 10; gives transactions a second."""
+def prepare_pgbench(server: EmbeddedPostgres) -> None:
+    """Makes the tables of the built-in TPC-B-like script, at scale 10."""
     server.execute(f"CREATE DATABASE {DATABASE}")
     _run("-i", "-q", "-s", str(SCALE), server.dsn(DATABASE))
+
+
+def pgbench(server: EmbeddedPostgres, seconds: int) -> float:
+    """Runs the built-in TPC-B-like script with 20 clients; gives transactions a second."""
     output = _run("-c", str(CLIENTS), "-j", "2", "-T", str(seconds), server.dsn(DATABASE))
     found = TPS.search(output)
     if found is None:

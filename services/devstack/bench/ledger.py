@@ -5,13 +5,12 @@ import os
 import random
 import secrets
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,8 +19,8 @@ from typing import Protocol
 
 from services.devstack import processes
 from services.devstack.bench import baselines, history
-from services.devstack.bench.figures import Figure, percentile
-from services.devstack.bench.ledger_load import CALL_SIZE, Load, connect
+from services.devstack.bench.figures import Figure, of_turns, percentile
+from services.devstack.bench.ledger_load import Load, connect
 from services.devstack.catalogue import LOOPBACK
 from services.devstack.children import ROOT
 from services.devstack.errors import CannotRunError
@@ -40,7 +39,6 @@ SPENDS_PER_WALLET = 10
 CALLS = 300
 CHECKED = 1_000_000
 BOOKING_WAIT_S = 900.0
-WARM_UP = 5 * CALL_SIZE
 ROUNDS = 5
 
 Say = Callable[[str], None]
@@ -69,7 +67,7 @@ class Size:
     Operations of each bulk measure, seconds of each timed one, earns of the past that is added, lots that are due.
     """
 
-    earns: int = 100_000
+    earns: int = 200_000
     seconds: int = 15
     history: int = 10_000_000
     due: int = 1_000_000
@@ -92,8 +90,8 @@ class Bed:
 async def measure(size: Size, say: Say) -> list[Figure]:
     """Measures, one thing after the other, and tells what it is at. Raises CannotRunError."""
     async with bed(say) as found:
-        uniform, both, figures = await _measure_earns(found, size, say)
-        figures += await _measure_baselines(found, size, both, say)
+        figures, uniform, doubled = await _measure_earns(found, size, say)
+        figures += await _measure_copy(found, doubled, say)
         figures += await _measure_calls(found, size, say)
         figures += await _measure_spends(found, size, say)
         figures += await _measure_past(found, size, uniform, say)
@@ -101,47 +99,58 @@ async def measure(size: Size, say: Say) -> list[Figure]:
     return figures
 
 
-async def _measure_earns(found: Bed, size: Size, say: Say) -> tuple[float, float, list[Figure]]:
-    """Measures earns in calls of 1,000: by one process, which thinks on one core, and by two.
+async def _measure_earns(found: Bed, size: Size, say: Say) -> tuple[list[Figure], float, float]:
+    """Measures earns in calls of 1,000: by one process, which thinks on one core, and by two; and pgbench beside them.
 
     In turn, several times, since what else a machine does changes from minute to minute, and ratios are asked for.
     """
-    load, each = found.load, size.earns // ROUNDS
+    load, each, turn_s = found.load, size.earns // ROUNDS, max(1, size.seconds // ROUNDS)
     await load.make_budget("campaign", 10**12)
-    rates: dict[str, list[float]] = {"uniform": [], "hot": [], "budgeted": [], "doubled": []}
+    await asyncio.to_thread(baselines.prepare_pgbench, found.server)
+    uniform: list[float] = []
+    hot: list[float] = []
+    budgeted: list[float] = []
+    doubled: list[float] = []
+    transactions: list[float] = []
     async with found.two_servers() as both:
-        for server in (load, both):
-            await server.bulk(WARM_UP, WALLETS)
+        turns: list[tuple[list[float], Callable[[], Awaitable[float]]]] = [
+            (uniform, lambda: load.bulk(each, WALLETS)),
+            (hot, lambda: load.bulk(each, 1)),
+            (budgeted, lambda: load.bulk(each, WALLETS, budget_id="campaign")),
+            (doubled, lambda: both.bulk(each, WALLETS)),
+            (transactions, lambda: asyncio.to_thread(baselines.pgbench, found.server, turn_s)),
+        ]
+        # The first turn of each process counts for nothing: statements are prepared, and wallets become known.
+        await load.bulk(each, WALLETS)
+        await both.bulk(2 * each, WALLETS)
         for number in range(ROUNDS):
-            turn = f"turn {number + 1} of {ROUNDS}"
-            say(f"earns in calls of 1,000 over 20,000 wallets, to one wallet, from one budget: {turn}")
-            rates["uniform"].append(await load.bulk(each, WALLETS))
-            rates["hot"].append(await load.bulk(each, 1))
-            rates["budgeted"].append(await load.bulk(each, WALLETS, budget_id="campaign"))
-            rates["doubled"].append(await both.bulk(each, WALLETS))
-    # Of all the earns, in all the time that they took.
-    uniform, hot, budgeted, doubled = map(statistics.harmonic_mean, rates.values())
+            say(
+                "earns in calls of 1,000 over 20,000 wallets, to one wallet, from one budget; pgbench: "
+                f"turn {number + 1} of {ROUNDS}"
+            )
+            # Another one begins each time, since what one leaves to write falls to the next.
+            first = number % len(turns)
+            for rates, run in turns[first:] + turns[:first]:
+                rates.append(await run())
     figures = [
-        Figure("earns in calls of 1,000, uniform over 20,000 wallets, one process", uniform, "earns/s", 20_000),
-        Figure("the same, two processes", doubled, "earns/s", 20_000),
-        Figure("one wallet against uniform", hot / uniform, "times", 0.9),
-        Figure("one budget against uniform", budgeted / uniform, "times", 0.9),
+        of_turns("earns in calls of 1,000, uniform over 20,000 wallets, one process", uniform, "earns/s", 20_000),
+        of_turns("the same, two processes", doubled, "earns/s", 20_000),
+        of_turns("one wallet against uniform", hot, "times", 0.9, against=uniform),
+        of_turns("one budget against uniform", budgeted, "times", 0.9, against=uniform),
+        of_turns("pgbench TPC-B-like, 20 clients, scale 10", transactions, "tps"),
+        of_turns("bulk earns of two processes against pgbench", doubled, "times", 7, against=transactions),
     ]
-    return uniform, doubled, figures
+    return figures, figures[0].value, figures[1].value
 
 
-async def _measure_baselines(found: Bed, size: Size, doubled: float, say: Say) -> list[Figure]:
-    """Measures what else this server can do with both cores, and compares two processes with it."""
+async def _measure_copy(found: Bed, doubled: float, say: Say) -> list[Figure]:
+    """Measures what COPY makes of the same rows, with one core of this server, and what they take."""
     say("COPY of the same rows")
     # Each made a lot, and nothing else did so far.
     earns = await found.pool.fetchval("SELECT count(*) FROM lots")
     copied = await baselines.copy_same_rows(found.server.dsn("ledger"), earns)
     stored = await baselines.bytes_per_earn(found.server.dsn("ledger"), earns)
-    say("pgbench, TPC-B-like")
-    transactions = await asyncio.to_thread(baselines.pgbench, found.server, size.seconds)
     return [
-        Figure("pgbench TPC-B-like, 20 clients, scale 10", transactions, "tps"),
-        Figure("bulk earns of two processes against pgbench", doubled / transactions, "times", 7),
         Figure("COPY of the same rows into the same indexed tables", copied, "earns/s"),
         Figure("bulk earns of two processes against COPY", doubled / copied, "times", 0.4),
         Figure("bytes per earn, tables and indexes", stored, "bytes", 450, at_most=True),

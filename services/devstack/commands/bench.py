@@ -52,11 +52,13 @@ def show(figures: list[Figure], machine: str) -> None:
     """Prints a table of figures with their aims."""
     console = Console(highlight=False)
     table = Table("measure", caption=machine)
-    for column in ("value", "aim"):
+    for column in ("value", "turns", "aim"):
         table.add_column(column, justify="right")
     for figure in figures:
         digits = 2 if figure.unit == "times" else 1 if figure.unit == "ms" else 0
         aim = "" if figure.aim is None else f"{'≤' if figure.at_most else '≥'} {figure.aim:,g}"
         color = {True: "green", False: "yellow", None: "default"}[figure.is_met]
-        table.add_row(figure.measure, f"[{color}]{figure.value:,.{digits}f}[/{color}] {figure.unit}", aim)
+        value = f"[{color}]{figure.value:,.{digits}f}[/{color}] {figure.unit}"
+        turns = f"{min(figure.turns):,.{digits}f} to {max(figure.turns):,.{digits}f}" if figure.turns else ""
+        table.add_row(figure.measure, value, turns, aim)
     console.print(table)
