@@ -150,6 +150,7 @@ async def _measure_copy(found: Bed, doubled: float, say: Say) -> list[Figure]:
     earns = await found.pool.fetchval("SELECT count(*) FROM lots")
     copied = await baselines.copy_same_rows(found.server.dsn("ledger"), earns)
     stored = await baselines.bytes_per_earn(found.server.dsn("ledger"), earns)
+    await asyncio.to_thread(baselines.clear, found.server)
     return [
         Figure("COPY of the same rows into the same indexed tables", copied, "earns/s"),
         Figure("bulk earns of two processes against COPY", doubled / copied, "times", 0.4),
