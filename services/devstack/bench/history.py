@@ -30,6 +30,8 @@ async def add_earns(pool: db.Pool, prefix: str, *, wallets: int, each: int, expi
         await connection.execute(QUERIES["sum_wallets"], prefix, each, LOT_AMOUNT, timeout=600)
         for table in TABLES:
             await connection.execute(f"VACUUM ANALYZE {table}", timeout=1800)
+        # In years it would have been written long ago: what comes next does not pay for it.
+        await connection.execute("CHECKPOINT", timeout=600)
 
 
 async def _add(
