@@ -438,10 +438,10 @@ LIMIT 20;
 -- check_lot_ends --
 -- Compares the ends of lots with what was told of them, but of those that live as long as the member is active; across
 -- programs.
-WITH told AS (
+WITH beside_decisions AS (
     SELECT
         lot.program_id, lot.wallet_id, lot.number, lot.expires_at, origin.expires_at AS told,
-        origin.request_id AS earn_id
+        origin.request_id AS origin_id
     FROM lots AS lot
     INNER JOIN journal AS origin
         ON origin.program_id = lot.program_id AND origin.wallet_id = lot.wallet_id AND origin.sequence = lot.number
@@ -456,9 +456,9 @@ WITH told AS (
 ), retold AS (
     SELECT
         program_id, wallet_id, number, expires_at, told,
-        bool_or(number IS NULL) OVER (PARTITION BY program_id, wallet_id, earn_id, expires_at) AS is_retold
-    FROM told
-), ended AS (
+        bool_or(number IS NULL) OVER (PARTITION BY program_id, wallet_id, origin_id, expires_at) AS is_retold
+    FROM beside_decisions
+), beside_early_ends AS (
     SELECT program_id, wallet_id, number, expires_at, told
     FROM retold
     WHERE NOT is_retold
@@ -471,7 +471,7 @@ WITH told AS (
     SELECT
         program_id, wallet_id, number, expires_at, told,
         bool_or(number IS NULL) OVER (PARTITION BY program_id, wallet_id, expires_at) AS is_ended
-    FROM ended
+    FROM beside_early_ends
 )
 SELECT program_id, wallet_id, number, expires_at, told
 FROM judged
