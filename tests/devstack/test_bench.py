@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.devstack.bench.figures import Figure, of_turns, percentile
+from services.devstack.bench.figures import Figure, Turns, of_turns, percentile
 from tests.support.stack import ROOT
 
 SHORT = ("--earns", "2000", "--seconds", "1", "--history", "20000", "--due", "20000")
@@ -67,10 +67,10 @@ def test_aim_is_met_from_its_side() -> None:
 
 def test_turns_count_by_the_time_they_took() -> None:
     """A rate of several turns is that of all that was done in all the time, and a ratio is one of two such rates."""
-    alone = of_turns("a", [100, 300], "x/s", 150)
-    ratio = of_turns("b", [100, 300], "times", 2, against=[50, 75])
+    alone = of_turns("a", Turns([100, 300]), "x/s", 150)
+    ratio = of_turns("b", Turns([100, 300]), "times", 2, against=Turns([50, 75], timed=True))
 
     # Of 300 each, the first takes 3 s and the second 1 s: 600 in 4 s.
     assert (alone.value, alone.turns, alone.is_met) == (150, (100, 300), True)
-    # Of 150 each, the other takes 3 s and 2 s: 300 in 5 s.
-    assert (ratio.value, ratio.turns, ratio.is_met) == (2.5, (2, 4), True)
+    # Of 2 s each, the other does 100 and 150: 250 in 4 s.
+    assert (ratio.value, ratio.turns, ratio.is_met) == (2.4, (2, 4), True)

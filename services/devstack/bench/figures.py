@@ -3,7 +3,20 @@
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """A rate as it was measured in several turns: each of as much work, or of as much time where they are `timed`."""
+
+    rates: list[float] = field(default_factory=list)
+    timed: bool = False
+
+    @property
+    def rate(self) -> float:
+        """Tells how much was done in all, in all the time that it took."""
+        return statistics.mean(self.rates) if self.timed else statistics.harmonic_mean(self.rates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +42,16 @@ class Figure:
 
 
 def of_turns(
-    measure: str, rates: Sequence[float], unit: str, aim: float | None = None, *, against: Sequence[float] | None = None
+    measure: str, turns: Turns, unit: str, aim: float | None = None, *, against: Turns | None = None
 ) -> Figure:
-    """Makes the figure of a rate that was measured in turns: of all that was done, in all the time that it took.
+    """Makes the figure of a rate that was measured in turns.
 
     Where it is measured `against` another rate, whose turns came beside its own, it is so many times the other.
     """
-    value = statistics.harmonic_mean(rates)
     if against is None:
-        return Figure(measure, value, unit, aim, turns=tuple(rates))
-    turns = tuple(rate / other for rate, other in zip(rates, against, strict=True))
-    return Figure(measure, value / statistics.harmonic_mean(against), unit, aim, turns=turns)
+        return Figure(measure, turns.rate, unit, aim, turns=tuple(turns.rates))
+    ratios = tuple(rate / other for rate, other in zip(turns.rates, against.rates, strict=True))
+    return Figure(measure, turns.rate / against.rate, unit, aim, turns=ratios)
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -19,7 +19,7 @@ from typing import Protocol
 
 from services.devstack import processes
 from services.devstack.bench import baselines, history
-from services.devstack.bench.figures import Figure, of_turns, percentile
+from services.devstack.bench.figures import Figure, Turns, of_turns, percentile
 from services.devstack.bench.ledger_load import Load, connect
 from services.devstack.catalogue import LOOPBACK
 from services.devstack.children import ROOT
@@ -90,8 +90,10 @@ class Bed:
 async def measure(size: Size, say: Say) -> list[Figure]:
     """Measures, one thing after the other, and tells what it is at. Raises CannotRunError."""
     async with bed(say) as found:
+        await asyncio.to_thread(baselines.prepare_pgbench, found.server)
         figures, uniform, doubled = await _measure_earns(found, size, say)
         figures += await _measure_copy(found, doubled, say)
+        await asyncio.to_thread(baselines.clear, found.server)
         figures += await _measure_calls(found, size, say)
         figures += await _measure_spends(found, size, say)
         figures += await _measure_past(found, size, uniform, say)
@@ -106,14 +108,9 @@ async def _measure_earns(found: Bed, size: Size, say: Say) -> tuple[list[Figure]
     """
     load, each, turn_s = found.load, size.earns // ROUNDS, max(1, size.seconds // ROUNDS)
     await load.make_budget("campaign", 10**12)
-    await asyncio.to_thread(baselines.prepare_pgbench, found.server)
-    uniform: list[float] = []
-    hot: list[float] = []
-    budgeted: list[float] = []
-    doubled: list[float] = []
-    transactions: list[float] = []
+    uniform, hot, budgeted, doubled, transactions = Turns(), Turns(), Turns(), Turns(), Turns(timed=True)
     async with found.two_servers() as both:
-        turns: list[tuple[list[float], Callable[[], Awaitable[float]]]] = [
+        turns: list[tuple[Turns, Callable[[], Awaitable[float]]]] = [
             (uniform, lambda: load.bulk(each, WALLETS)),
             (hot, lambda: load.bulk(each, 1)),
             (budgeted, lambda: load.bulk(each, WALLETS, budget_id="campaign")),
@@ -130,8 +127,8 @@ async def _measure_earns(found: Bed, size: Size, say: Say) -> tuple[list[Figure]
             )
             # Another one begins each time, since what one leaves to write falls to the next.
             first = number % len(turns)
-            for rates, run in turns[first:] + turns[:first]:
-                rates.append(await run())
+            for told, run in turns[first:] + turns[:first]:
+                told.rates.append(await run())
     figures = [
         of_turns("earns in calls of 1,000, uniform over 20,000 wallets, one process", uniform, "earns/s", 20_000),
         of_turns("the same, two processes", doubled, "earns/s", 20_000),
@@ -140,7 +137,7 @@ async def _measure_earns(found: Bed, size: Size, say: Say) -> tuple[list[Figure]
         of_turns("pgbench TPC-B-like, 20 clients, scale 10", transactions, "tps"),
         of_turns("bulk earns of two processes against pgbench", doubled, "times", 7, against=transactions),
     ]
-    return figures, figures[0].value, figures[1].value
+    return figures, uniform.rate, doubled.rate
 
 
 async def _measure_copy(found: Bed, doubled: float, say: Say) -> list[Figure]:
@@ -150,7 +147,6 @@ async def _measure_copy(found: Bed, doubled: float, say: Say) -> list[Figure]:
     earns = await found.pool.fetchval("SELECT count(*) FROM lots")
     copied = await baselines.copy_same_rows(found.server.dsn("ledger"), earns)
     stored = await baselines.bytes_per_earn(found.server.dsn("ledger"), earns)
-    await asyncio.to_thread(baselines.clear, found.server)
     return [
         Figure("COPY of the same rows into the same indexed tables", copied, "earns/s"),
         Figure("bulk earns of two processes against COPY", doubled / copied, "times", 0.4),
@@ -210,7 +206,7 @@ async def _measure_past(found: Bed, size: Size, uniform: float, say: Say) -> lis
     return [
         Figure("sealing by one worker", sealed, "rows/s", 20_000),
         Figure(
-            f"check of {entries:,} entries with their seals, a million of them",
+            f"check of entries and their seals, for each million of {entries:,}",
             1_000_000 * check_s / entries,
             "s",
             30,
